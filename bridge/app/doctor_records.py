@@ -32,7 +32,7 @@ RIGHTS = "give it the permissions of docs/security.md"
 def check_ledger(settings: Settings, processes: Collection[str]) -> Iterator[CheckResult]:
     """Say what the ledger holds, where it is, and whether it is the command queue's own."""
     with closing(read_ledger(settings.ledger.url.get_secret_value())) as reader:
-        missing = reader.missing_rights()
+        missing = reader.missing_permissions()
         if missing:
             yield fail(f"this user may not: {', '.join(missing)}", "see PostgreSQL in docs/configure.md")
             return

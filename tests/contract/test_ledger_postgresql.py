@@ -155,7 +155,7 @@ def test_rights_that_are_missing_are_named_without_touching_anything(
 
     def missing(url: str) -> list[str]:
         with closing(read_ledger(url)) as reader:
-            return reader.missing_rights()
+            return reader.missing_permissions()
 
     empty = missing(theirs)
     open_ledger(postgresql_url).close()

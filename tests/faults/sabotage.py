@@ -122,7 +122,7 @@ MUTANTS = (
     Mutant(
         name="M12 each thread fetches a separate token",
         file="bridge/adapters/cpaas/calls.py",
-        old="if self._token is not None and not self._is_current(dead):",
+        old="if self._token is not None and not self._is_current(refused):",
         new="if False:",
         caught_by="tests/faults/test_provider.py::test_a_storm_of_401_costs_one_token_a_wave_and_no_command",
     ),

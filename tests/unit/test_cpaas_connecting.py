@@ -148,7 +148,7 @@ def test_a_proxy_that_makes_no_tunnel_or_answers_for_the_provider_is_not_the_mes
 
         assert isinstance(got, Unsent)
         if base_url.startswith("https"):
-            assert got.error.message == f"the proxy 127.0.0.1:{proxy.port} makes no tunnel (502)"
+            assert got.error.message == f"the proxy 127.0.0.1:{proxy.port} does not open a tunnel (502)"
 
 
 @pytest.mark.parametrize("base_url", ["http://provider.invalid", "https://provider.invalid"])

@@ -1,4 +1,4 @@
-"""The account at the provider and the bounds of every call to it."""
+"""The provider account and the limits of each call to it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpaasAccount:
-    """Where the provider is, who we are there, and how long and how much an answer may be.
+    """The provider's address, the credentials, and the limits of a call and its response.
 
     Raises:
-        ValueError: the base URL is no plain http(s) URL, or there are no whole credentials.
+        ValueError: the base URL is not a plain http(s) URL, or the credentials are incomplete.
 
     """
 
-    #: Scheme, host and, where there is one, a path in front of ``/cpaas`` (wire reference 1).
+    #: Scheme, host and an optional path in front of ``/cpaas`` (wire reference 1).
     base_url: str
     #: The private project key, or the client id of an account.
     client_id: str
@@ -28,29 +28,29 @@ class CpaasAccount:
 
     #: Seconds for a connection, its TLS handshake, and each wait of a write.
     connect_timeout: float = 3.0
-    #: Seconds without a byte of the answer.
+    #: Seconds without a byte of the response.
     read_timeout: float = 10.0
-    #: Seconds for a whole call. What it has not answered by then counts as no answer.
+    #: Seconds for a whole call. After that the call counts as unanswered.
     total_timeout: float = 15.0
-    #: Seconds after which an idle connection is not used again: the other side may be closing it.
+    #: Seconds after which an idle connection is not used again: the provider may be closing it.
     idle_timeout: float = 4.0
-    #: Bytes of an answer's body, compressed or not.
+    #: Bytes of a response's body, compressed or not.
     max_response_bytes: int = 1024 * 1024
-    #: Bytes of an answer's status line and headers.
+    #: Bytes of a response's status line and headers.
     max_header_bytes: int = 64 * 1024
 
-    #: ``http://[user:password@]host:port``. The environment's proxies are not looked at.
+    #: ``http://[user:password@]host:port``. Proxies of the environment are ignored.
     proxy: str | None = field(default=None, repr=False)
     #: A file or directory of CA certificates instead of the bundled ones.
     ca_file: str | None = None
 
-    #: The ``clientCorrelator`` of everything this instance asks for (wire reference 5).
+    #: The ``clientCorrelator`` of this instance's requests (wire reference 5).
     correlator: str = "sms-bridge"
-    #: ``command``: one correlator for each submission, for providers that drop a repeated one.
+    #: ``command``: a separate correlator for each submission, for providers that drop a repeated one.
     correlator_mode: Literal["instance", "command"] = "instance"
 
     def __post_init__(self) -> None:
-        """Refuse what can't work before it costs a call."""
+        """Refuse unusable values before the first call."""
         url = urlsplit(self.base_url)
         if (
             url.scheme not in {"http", "https"}
@@ -61,4 +61,4 @@ class CpaasAccount:
         ):
             raise ValueError("base_url must be http(s)://host[:port][/path]")
         if self.client_secret is None and (self.email is None or self.password is None):
-            raise ValueError("client_secret, or email and password, are needed")
+            raise ValueError("set client_secret, or email and password")

@@ -1,4 +1,4 @@
-"""The provider's history as a backfill reads it, and as the poller of receipts does."""
+"""The provider's message history, as the backfill and the receipt poller read it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class CpaasArchive:
     def messages(self, thread: KeptThread, since: float) -> tuple[Sequence[KeptMessage], bool]:
         """Return a thread's messages; see `bridge.ports.Archive`.
 
-        Where the whole thread is not to be had, what `lastMessageTime` leaves of it is read too: it may show more, and
-        proves nothing. A thread whose numbers make no path, `..` for one, can't be asked for, today or later.
+        If the whole thread is not available, the result of `lastMessageTime` is read too: it may show more, and proves
+        nothing. A thread whose numbers do not fit into a path, such as `..`, can never be read.
         """
         remote, local = thread.remote_address, thread.local_address
         try:
@@ -51,8 +51,8 @@ class CpaasArchive:
 class CpaasStatuses:
     """Fills the port `Statuses`.
 
-    A refusal or an answer that can't be read is about that message, and says nothing of its status; neither does an
-    id or a number that makes no path (ValueError), such as `..`.
+    A refusal or an unreadable response concerns only that message and leaves its status unknown. The same applies to an
+    id or a number that does not fit into a path (ValueError), such as `..`.
     """
 
     def __init__(self, history: MessageHistory) -> None:

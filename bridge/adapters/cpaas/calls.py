@@ -1,6 +1,7 @@
-"""Calls with the account's access token: kept for all threads, renewed at half its life, replaced after a 401.
+"""API calls with the account's access token, which all threads share.
 
-Times are monotonic: a step of the wall clock neither renews a token nor keeps a dead one (wire reference 2.3).
+The token is renewed at half its lifetime and replaced after a 401. Times are monotonic: a step of the wall clock
+neither renews a token nor keeps an expired one (wire reference 2.3).
 """
 
 from __future__ import annotations
@@ -18,41 +19,41 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.cpaas.tokens import Token, TokenEndpoint
-    from bridge.adapters.cpaas.transport import Traced, Transport
+    from bridge.adapters.cpaas.transport import TracedTransport, Transport
     from bridge.adapters.cpaas.wire import Exchange
     from bridge.ports import Clock
 
 log = structlog.get_logger()
 
 _UNAUTHORIZED = 401
-#: Seconds until a renewal that failed is tried again while the old token still lives.
+#: Seconds until a failed renewal is repeated while the old token is still valid.
 _RENEWAL_PAUSE = 5.0
 
 
 class Tokens:
-    """The one current token of an account."""
+    """The access token of an account: single-flight renewal, early renewal, and replacement after a 401."""
 
     def __init__(self, endpoint: TokenEndpoint, clock: Clock, *, timeout: float) -> None:
-        """`timeout`: the longest wait for another thread's token request, in seconds."""
+        """Wait at most `timeout` seconds for another thread's token request."""
         self._endpoint = endpoint
         self._clock = clock
         self._timeout = timeout
         self._lock = threading.Lock()
         self._token: Token | None = None
-        #: The access token that an API call has last been answered well with.
+        #: The access token with which an API call last succeeded.
         self.proven: str | None = None
-        #: Token requests that have ended, and how the last one failed, where it did.
+        #: Number of token requests that have ended, and the failure of the last one, if it failed.
         self._requests = 0
         self._failure: Unsent | Blocked | None = None
         self._next_renewal = 0.0
 
     def current(self) -> Token:
-        """Return a live token, fetching one where there is none.
+        """Return a valid token; fetch one if necessary.
 
-        A stale token is renewed by whoever comes first, while the others go on with it.
+        The first thread that sees a stale token renews it, while the others continue to use it.
 
         Raises:
-            Denied: there is none to be had.
+            Denied: no token can be had.
 
         """
         token, now = self._token, self._clock.monotonic()
@@ -67,37 +68,37 @@ class Tokens:
 
     @property
     def held(self) -> Token | None:
-        """The token there is, live or not; asks nobody."""
+        """The current token, valid or not; no request is made."""
         return self._token
 
     def replace(self, refused: Token) -> Token:
-        """Return another token than `refused`: however many threads bring the same dead one, one fetches.
+        """Return another token than `refused`; of many threads with the same refused token, one fetches.
 
         Raises:
-            Denied: there is none to be had.
+            Denied: no token can be had.
 
         """
         return self._replace(refused)
 
     def drop(self, refused: Token) -> None:
-        """Forget `refused`, if it is still the current one."""
+        """Drop `refused` if it is still the current token."""
         with self._lock:
             if self._is_current(refused):
                 self._token = None
 
     def is_proven(self, token: Token) -> bool:
-        """Whether the API ever took `token`."""
+        """Whether the API has ever accepted `token`."""
         return self.proven == token.access
 
-    def _replace(self, dead: Token | None) -> Token:
-        ended_before = self._requests
+    def _replace(self, refused: Token | None) -> Token:
+        requests_before = self._requests
         if not self._lock.acquire(timeout=self._timeout):
             raise Denied(Unsent(error=ProviderError(name="timeout", message="no token in time")))
         try:
-            if self._token is not None and not self._is_current(dead):
+            if self._token is not None and not self._is_current(refused):
                 return self._token
-            if self._requests != ended_before and self._failure is not None:
-                # It failed for another thread while this one waited: asking again at once helps nobody.
+            if self._requests != requests_before and self._failure is not None:
+                # The request of another thread failed while this one waited: an immediate repetition would fail, too.
                 raise Denied(self._failure)
             self._token = None
             return self._fetch()
@@ -120,7 +121,7 @@ class Tokens:
         return mine is None if token is None else mine is not None and mine.access == token.access
 
     def _fetch(self) -> Token:
-        """Ask for a token; the lock is held."""
+        """Request a token; the caller holds the lock."""
         try:
             self._token = self._endpoint.fetch()
             self._failure = None
@@ -134,14 +135,20 @@ class Tokens:
 
 
 class NoTime(RequestNotSent):
-    """No call was made at all: none could have ended in time."""
+    """No exchange was started: none could have ended in time."""
 
 
 class Caller:
     """Makes the API calls of one account; used by many threads."""
 
     def __init__(
-        self, transport: Transport | Traced, tokens: Tokens, clock: Clock, *, agent: str, longest: float
+        self,
+        transport: Transport | TracedTransport,
+        tokens: Tokens,
+        clock: Clock,
+        *,
+        agent: str,
+        longest: float,
     ) -> None:
         self._transport = transport
         self._tokens = tokens
@@ -160,14 +167,14 @@ class Caller:
         until: float | None = None,
         sends: bool = False,
     ) -> Exchange:
-        """Make one API call; `path` is made from the user id. A 401 renews the token and repeats the call, once.
+        """Make one API call; `path` builds the path from the user id. A 401 renews the token and repeats the call once.
 
         No exchange starts that could still run at `until` (monotonic seconds).
 
         Raises:
-            NoTime: not one exchange of this call could start.
-            NotSent, MaybeSent: see `Transport.exchange`.
-            Denied: there is no token, or the account's credentials are wrong; or it `sends`, and our clock is wrong.
+            NoTime: no exchange of this call could start.
+            RequestNotSent, MaybeSent: see `Transport.exchange`.
+            Denied: there is no token, or the credentials are wrong; or the call `sends` while the clocks differ.
 
         """
         token = self._token(until)
@@ -182,16 +189,16 @@ class Caller:
             renewed = self._tokens.replace(token)
             exchange = self._exchange(renewed, method, path, body, traceparent, until)
         except NoTime:
-            raise Denied(_refused("the token was refused, and there is no time for another")) from None
+            raise Denied(_refused("the token was refused, and no time is left for another")) from None
         if exchange.status != _UNAUTHORIZED:
             return exchange
         raise Denied(self._judge_refusal(renewed, refused_at))
 
     def _judge_refusal(self, renewed: Token, refused_at: float) -> Unsent | Blocked:
-        """Say what a second 401 means.
+        """Return the meaning of a second 401.
 
-        A token issued after the first one and refused before it ever worked: no token of this account will work. Any
-        other has been revoked meanwhile, and the next attempt brings another.
+        If the token was issued after the first 401 and never worked, no token of this account will work. Any other
+        token was revoked in between, and the next attempt fetches another one.
         """
         if renewed.issued_at >= refused_at and not self._tokens.is_proven(renewed):
             log.error("token.refused")
@@ -221,7 +228,7 @@ class Caller:
             "X-Cpaas-Agent": self._agent,
         }
         if method == "GET":
-            # A history from a cache on the way would show as absent what was sent since (RFC 9111 section 5.2.1.4).
+            # A cached history would lack messages sent since (RFC 9111 section 5.2.1.4).
             headers["Cache-Control"] = "no-cache"
         if traceparent is not None:
             headers["traceparent"] = traceparent
@@ -236,5 +243,5 @@ class Caller:
 
 
 def _refused(why: str) -> Unsent:
-    """Return what a call was whose token the API refused."""
+    """Return the result of a call whose token the API refused."""
     return Unsent(error=ProviderError(name="oauth", message=why, http_status=_UNAUTHORIZED))

@@ -1,4 +1,4 @@
-"""The provider for one account: sends, as the `Gateway` port has them, and the rest of its API."""
+"""The client for one provider account: sending, as the port `Gateway` has it, and the rest of the API."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.adapters.cpaas.asker import Asker
 from bridge.adapters.cpaas.calls import Caller, NoTime, Tokens
 from bridge.adapters.cpaas.codec import segment, sms
 from bridge.adapters.cpaas.health import Health
 from bridge.adapters.cpaas.history import MessageHistory
+from bridge.adapters.cpaas.json_api import JsonApi
 from bridge.adapters.cpaas.retry import Repeater
 from bridge.adapters.cpaas.subscriptions import ChannelCalls, SubscriptionCalls
 from bridge.adapters.cpaas.tokens import Denied, TokenEndpoint
-from bridge.adapters.cpaas.transport import MaybeSent, RequestNotSent, Traced, Transport
+from bridge.adapters.cpaas.transport import MaybeSent, RequestNotSent, TracedTransport, Transport
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, Unsent
 from bridge.domain.events import event_id
 from bridge.domain.provider_errors import (
@@ -45,9 +45,9 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class CpaasClient:
-    """The provider; any number of threads may use it, each gets a connection of its own.
+    """The client for the provider, for any number of threads; each has a separate connection.
 
-    Sends end in a value and raise for nothing the provider or the network does; all other calls, in `history`,
+    Sending returns a value and raises no error of the provider or the network. All other calls, in `history`,
     `subscriptions` and `channels`, raise a `CpaasError`.
     """
 
@@ -61,48 +61,51 @@ class CpaasClient:
         skew: float = math.inf,
         tracer: Tracer | None = None,
     ) -> None:
-        """`skew` is by how many seconds the provider's clock may differ from ours before nothing is sent any more."""
+        """Nothing is sent while the provider's clock differs from ours by more than `skew` seconds."""
         agent = f"sms-bridge/{version('sms-bridge')}"
         self._account = account
         self._clock = clock
         self._transport = Transport(account, clock, skew)
         endpoint = TokenEndpoint(account, self._transport, clock, agent)
         self._tokens = Tokens(endpoint, clock, timeout=account.total_timeout)
-        transport = self._transport if tracer is None else Traced(self._transport, tracer, account.base_url)
+        transport = (
+            self._transport if tracer is None else TracedTransport(self._transport, tracer, account.base_url)
+        )
         self._caller = Caller(transport, self._tokens, clock, agent=agent, longest=account.total_timeout)
         self._repeater = Repeater(retry, clock, stopping)
         self._health = Health()
-        self._asker = Asker(self._caller, self._health, clock)
-        self.history = MessageHistory(self._asker)
-        self.subscriptions = SubscriptionCalls(self._asker, account.correlator)
-        self.channels = ChannelCalls(self._asker, account.correlator)
+        self._api = JsonApi(self._caller, self._health, clock)
+        self.history = MessageHistory(self._api)
+        self.subscriptions = SubscriptionCalls(self._api, account.correlator)
+        self.channels = ChannelCalls(self._api, account.correlator)
 
     @property
     def problem(self) -> str | None:
-        """Why the account as a whole can't be used, as far as the last calls showed; None where it can."""
+        """The reason why the account can't be used, as far as the last calls showed; None if it can."""
         return self._health.problem
 
     def probe(self, *, until: float | None = None) -> None:
-        """Ask for something small that sends nothing, to see whether the API answers and takes our credentials.
+        """Make a small call that sends nothing, to see whether the API answers and accepts the credentials.
 
         Raises:
             CpaasError: it does not.
 
         """
         try:
-            self._asker.ask("GET", lambda user_id: sms(user_id, "remoteAddresses", max=1), until=until)
+            self._api.request("GET", lambda user_id: sms(user_id, "remoteAddresses", max=1), until=until)
         except Unauthorized:
             raise
         except CpaasError:
-            # The history alone may be down, and sending well.
-            self._asker.ask("GET", lambda user_id: sms(user_id, "inbound", "subscriptions"), until=until)
+            # Not the history: it may be down while sending works.
+            self._api.request("GET", lambda user_id: sms(user_id, "inbound", "subscriptions"), until=until)
 
     def send(self, submission: Submission, *, until: float) -> Attempted:
-        """Submit and say what became of it; see `bridge.ports.Gateway`."""
+        """Submit, and return the result; see `bridge.ports.Gateway`."""
         request = _request(submission, self._correlator(submission))
         started = self._clock.monotonic()
         if submission.expires_at is not None:
-            # It may expire while it waits for a caller, a token or another try. What starts in time may end late.
+            # It may expire while it waits for a thread, a token or a repetition. A call that starts in time may end
+            # late.
             left = submission.expires_at - self._clock.now()
             until = min(until, started + left + self._account.total_timeout)
         try:
@@ -123,17 +126,17 @@ class CpaasClient:
 
     @property
     def is_in_time(self) -> bool:
-        """Whether the provider's clock and ours agree well enough to send anything."""
+        """Whether the provider's clock and ours agree well enough for sending."""
         return self._transport.problem is None
 
     def token_times(self) -> tuple[float, float] | None:
-        """Return for how many seconds there is the access token, and how many it has left; None without one."""
+        """Return the age of the access token and its remaining lifetime in seconds; None without a token."""
         token, now = self._tokens.held, self._clock.monotonic()
         return None if token is None else (now - token.issued_at, token.expires_at - now)
 
     @property
     def numbers(self) -> frozenset[str] | None:
-        """The account's numbers that may send, as the last token lists them; None where none does."""
+        """The account's numbers that may send, as the last token lists them; None if it lists none."""
         token = self._tokens.held
         return None if token is None else token.numbers
 
@@ -142,10 +145,10 @@ class CpaasClient:
         self._transport.close()
 
     def _attempt(self, request: _SendRequest, until: float) -> Answer:
-        """Return what became of one call.
+        """Return the result of one call.
 
         Raises:
-            NoTime: there was none.
+            NoTime: no call was made.
 
         """
         try:
@@ -172,26 +175,26 @@ class CpaasClient:
         return classify_send(exchange.status, retry_after=retry_after, error=said)
 
     def _correlator(self, submission: Submission) -> str:
-        """Return the constant that every official client sends, or one of the submission's own (wire reference 5)."""
+        """Return the constant that all official clients send, or the submission's own value (wire reference 5)."""
         if self._account.correlator_mode == "instance":
             return self._account.correlator
         if submission.command_id is None:
-            # Nobody will know it again; a constant would make it a duplicate of the last one.
+            # Not recognized later. A constant would make this message a duplicate of the last one.
             return str(uuid.uuid4())
         return event_id("clientCorrelator", submission.command_id, submission.index)
 
 
 class _SendRequest(NamedTuple):
-    """The request that sends an SMS; its path is made of the user id."""
+    """The request that sends an SMS; its path is built from the user id."""
 
     path: Callable[[str], str]
     body: bytes
-    #: The W3C trace context; anything else must not become a header.
+    #: The W3C trace context; no other value may become a header.
     traceparent: str | None
 
 
 def _request(submission: Submission, correlator: str) -> _SendRequest:
-    """Return the request that sends a submission: to one address, in an array (wire reference 4.1)."""
+    """Return the request that sends a submission to one address, in an array (wire reference 4.1)."""
     address, message = map(json.dumps, (submission.destination_address, submission.message))
     body = (
         f'{{"outboundSMSMessageRequest":{{"address":[{address}],"clientCorrelator":{json.dumps(correlator)},'
@@ -206,11 +209,11 @@ def _request(submission: Submission, correlator: str) -> _SendRequest:
 
 
 def _path(sender: str, user_id: str) -> str:
-    """Return the path that an SMS from `sender` is posted to.
+    """Return the path to which an SMS from `sender` is posted.
 
     Raises:
         ValueError: see `segment`.
 
     """
-    # As `sms` does, which takes longer.
+    # The same as `sms`, and faster.
     return f"/cpaas/smsmessaging/v1/{segment(user_id)}/outbound/{segment(sender)}/requests"

@@ -1,4 +1,4 @@
-"""Paths and bodies of the provider's API, exactly as its own SDKs write them (wire reference 2 to 6). Pure."""
+"""Paths and bodies of the provider's API, exactly as its SDKs write them (wire reference 2 to 6)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from bridge.domain.strict_json import NotStrictJSON, loads
 
 TOKEN_PATH = "/cpaas/auth/v1/token"  # noqa: S105 - a path
 
-#: Arrays and objects inside each other that an answer may have; the provider's have six.
+#: The largest nesting depth of a response's arrays and objects; the provider's have six.
 _MAX_DEPTH = 32
 
 
 def sms(user_id: str, *parts: str, **query: str | int | None) -> str:
-    """Return a path of the SMS API; what is None in `query` is left out.
+    """Return a path of the SMS API; a value None in `query` is omitted.
 
     Raises:
-        ValueError: a part is empty or names a directory, so the path would mean something else.
+        ValueError: a part is empty or ``.`` or ``..``, which would change the meaning of the path.
 
     """
     return _path("/cpaas/smsmessaging/v1", user_id, parts, query)
@@ -37,19 +37,19 @@ def _path(service: str, user_id: str, parts: tuple[str, ...], query: dict[str, s
 
 @lru_cache(maxsize=512)
 def segment(value: str) -> str:
-    """Return `value` as one part of a path. A plus stays, as the SDKs send it and the provider takes it.
+    """Return `value` as one segment of a path. A plus sign stays: the SDKs send it, and the provider accepts it.
 
     Raises:
         ValueError: `value` is empty, ``.`` or ``..``.
 
     """
     if value in {"", ".", ".."}:
-        raise ValueError("a part of a path must not be empty or dots")
+        raise ValueError("a segment of a path must not be empty or dots")
     return quote(value, safe="+")
 
 
 def subscription_body(notify: str, number: str | None, correlator: str) -> bytes:
-    """Return the body that subscribes a channel to a number's messages; without a number the default one's."""
+    """Return the body that subscribes a channel to a number's messages; without a number, the default number's."""
     subscription: dict[str, object] = {
         "callbackReference": {"notifyURL": notify},
         "clientCorrelator": correlator,
@@ -60,7 +60,7 @@ def subscription_body(notify: str, number: str | None, correlator: str) -> bytes
 
 
 def channel_body(webhook_url: str, authorization: str | None, correlator: str) -> bytes:
-    """Return the body that makes a webhook channel; `authorization` comes back as its calls' header."""
+    """Return the body that creates a webhook channel; its notifications have `authorization` as a header."""
     data = {"x-webhookURL": webhook_url}
     if authorization is not None:
         data["x-authorization"] = authorization
@@ -76,7 +76,7 @@ def channel_body(webhook_url: str, authorization: str | None, correlator: str) -
 
 
 def encode(value: object) -> bytes:
-    """Encode as compact JSON in ASCII, so that a lone surrogate has a spelling too."""
+    """Encode as compact JSON in ASCII, which can represent a lone surrogate."""
     return _COMPACT.encode(value).encode()
 
 
@@ -84,7 +84,7 @@ _COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
 def json_object(body: bytes) -> dict[str, object] | None:
-    """Return the JSON object that `body` is; None for anything else."""
+    """Return the JSON object in `body`; None for any other content."""
     try:
         value = loads(body, max_depth=_MAX_DEPTH)
     except NotStrictJSON:

@@ -1,7 +1,6 @@
-"""Connections to the provider: its name, the proxy on the way, TLS and certificates.
+"""Connections to the provider: name resolution, proxy, TLS and certificates.
 
-requests and urllib3 make them; what then passes over one is `bridge.adapters.cpaas.wire`'s. Nothing is taken from the
-environment.
+requests and urllib3 make them; `bridge.adapters.cpaas.wire` uses them. Nothing is taken from the environment.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from bridge.adapters.cpaas.account import CpaasAccount
 
-#: As `socket.setsockopt` takes them.
+#: The arguments of `socket.setsockopt`.
 Options: TypeAlias = "Iterable[tuple[int, int, int | bytes]]"
 
 _PORTS = {"http": 80, "https": 443}
@@ -36,11 +35,11 @@ class TooLong(OSError):
 
 
 class NoConnection(OSError):
-    """No address can be connected to; the cause says why of the last one that was tried."""
+    """No address can be connected to; the cause is the error of the last one."""
 
 
 class AtProxy(Exception):
-    """The proxy can't be used; the cause says why."""
+    """The proxy can't be used; the cause gives the reason."""
 
 
 #: The errors of `Connector.connect`.
@@ -48,7 +47,7 @@ CONNECT_ERRORS = (AtProxy, RequestException, HTTPError, HTTPException, OSError, 
 
 
 class Connector(HTTPAdapter):
-    """Connects to the one host of an account; used by one thread."""
+    """Connects to the host of one account; used by one thread."""
 
     def __init__(self, account: CpaasAccount, clock: Callable[[], float]) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1)
@@ -57,22 +56,22 @@ class Connector(HTTPAdapter):
         self._url = account.base_url.rstrip("/")
         self._proxy = read_proxy(account.proxy) if account.proxy else None
         self._is_secure = self._url.lower().startswith("https:")
-        #: Host and port of the proxy, where there is one.
+        #: Host and port of the proxy; None without one.
         self.proxy_location = None if self._proxy is None else self._proxy.location
-        #: Whether the proxy passes each request on, and may answer itself. In a tunnel each answer is the provider's.
+        #: Whether the proxy forwards each request, and may answer it. In a tunnel each response is the provider's.
         self.is_forwarded = self._proxy is not None and not self._is_secure
-        #: The text before the path in the request line, and the headers of every request.
+        #: The text before the path in the request line, and the headers of all requests.
         self.prefix, self.head = "", ""
 
     def proxy_headers(self, proxy: str) -> dict[str, str]:  # noqa: ARG002 - that of requests
-        """Return what the proxy is shown; requests would write the password in Latin-1."""
+        """Return the headers for the proxy; requests would encode the password in Latin-1."""
         return {} if self._proxy is None else dict(self._proxy.headers)
 
     def connect(self, deadline: float) -> socket.socket:
-        """Return a new connection, through the proxy where there is one, by `deadline` (seconds of the clock).
+        """Return a new connection, through the proxy if there is one, by `deadline` (seconds of the clock).
 
         Raises:
-            CONNECT_ERRORS: it can't be made.
+            CONNECT_ERRORS: no connection can be made.
 
         """
         account, proxy = self._account, self._proxy
@@ -81,16 +80,16 @@ class Connector(HTTPAdapter):
         verify: bool | str = account.ca_file or True
         proxies = None if proxy is None else {"http": proxy.url, "https": proxy.url}
         pool: Any = self.get_connection_with_tls_context(request, verify, proxies)
-        # The server that the connection leads to: requests verifies no proxy that passes plain HTTP on.
+        # The server whose certificate counts: requests verifies no proxy that forwards plain HTTP.
         peer = request.url if proxy is None or self._is_secure else proxy.url
         self.cert_verify(pool, peer, verify, None)  # type: ignore[no-untyped-call]
-        connection = pool._new_conn()  # noqa: SLF001 - urllib3 lends no connection otherwise
+        connection = pool._new_conn()  # noqa: SLF001 - urllib3 has no public method that returns a connection
         connection.timeout = min(account.connect_timeout, account.total_timeout)
-        connection._new_conn = partial(self._dial, connection, deadline)  # noqa: SLF001 - its bound is for one address
-        connection._tunnel = partial(_at_proxy, connection._tunnel)  # noqa: SLF001 - to know whose error it is
+        connection._new_conn = partial(self._dial, connection, deadline)  # noqa: SLF001 - its timeout is per address
+        connection._tunnel = partial(_at_proxy, connection._tunnel)  # noqa: SLF001 - to attribute errors to the proxy
         try:
             if proxy is not None and self._is_secure:
-                pool._prepare_proxy(connection)  # noqa: SLF001 - likewise: the tunnel
+                pool._prepare_proxy(connection)  # noqa: SLF001 - opens the tunnel
             else:
                 connection.connect()
         except Exception as error:
@@ -114,7 +113,7 @@ class Connector(HTTPAdapter):
         )
 
     def _set_head(self, pool: Any) -> None:
-        """Write down what all requests on a connection have in common (RFC 9112 sections 3.2 and 9.3)."""
+        """Set the part that all requests on a connection have in common (RFC 9112 sections 3.2 and 9.3)."""
         url = parse_url(self._url)
         self.prefix = url.url if self.is_forwarded else url.path or ""
         common = {"Host": url.netloc, "Accept-Encoding": "identity"}
@@ -132,13 +131,13 @@ def _at_proxy(make_tunnel: Callable[[], None]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy, its credentials apart from its place."""
+    """A proxy, with its credentials separate from its address."""
 
-    #: Scheme, host and port alone.
+    #: Scheme, host and port only.
     url: str
-    #: Host and port, as they may be shown.
+    #: Host and port, without credentials, for texts.
     location: str
-    #: Headers for each request, or for the one that asks for a tunnel.
+    #: Headers of each request, or of the one that opens a tunnel.
     headers: Mapping[str, str] = field(repr=False)
 
 
@@ -169,16 +168,16 @@ def dial(
 ) -> socket.socket:
     """Return a socket that is connected to the first of a host's addresses that answers.
 
-    Each address has `timeout` seconds, and all of them have until `deadline`, in seconds of the monotonic `clock`. The
-    socket's timeout is what is left for TLS.
+    Each address has `timeout` seconds, and all of them together have until `deadline`, in seconds of the monotonic
+    `clock`. The socket's timeout is the remainder, for TLS.
 
     Raises:
-        TooLong, NoConnection: none answers.
+        TooLong, NoConnection: no address answers.
         OSError: the name can't be resolved.
 
     """
     error: OSError = TimeoutError("no time was left")
-    # The resolver has its own bound (resolv.conf), and no call can shorten it.
+    # The resolver has a separate timeout (resolv.conf), which a call can't shorten.
     for family, type_, protocol, _, address in socket.getaddrinfo(
         host.strip("[]"), port, type=socket.SOCK_STREAM
     ):

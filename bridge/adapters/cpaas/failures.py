@@ -1,4 +1,4 @@
-"""Names for failed connections and exchanges: the words of the events' ``error`` key. No URL, number or header."""
+"""Error names and messages for failed connections and exchanges (key ``error`` of events), without URLs and numbers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from bridge.domain.answers import ProviderError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Exceptions and their words, the most specific first; `{whose}` is the provider's, or the proxy's.
-_WORDS: tuple[tuple[type[BaseException], str, str], ...] = (
+#: Exceptions with the error's name and message, the most specific first; `{whose}` is the provider's or the proxy's.
+_MESSAGES: tuple[tuple[type[BaseException], str, str], ...] = (
     (TooLarge, "network", "the answer is larger than allowed"),
     (socket.gaierror, "network", "{whose} name can't be resolved"),
     (ssl.SSLCertVerificationError, "network", "{whose} certificate can't be verified"),
@@ -34,37 +34,39 @@ _WORDS: tuple[tuple[type[BaseException], str, str], ...] = (
     (NotHttpAnswer, "network", "the answer is not HTTP"),
     (Switched, "network", "the answer switches to another protocol (101)"),
 )
-#: The message of `http.client` about a proxy that answers CONNECT with anything but 2xx.
+#: The message of `http.client` if a proxy does not answer CONNECT with 2xx.
 _NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
 
 
 def describe(error: BaseException, proxy: str | None = None) -> ProviderError:
-    """Return the error that the most specific exception behind `error` stands for.
+    """Return the error for the most specific exception behind `error`.
 
-    `proxy` is the host and port of the proxy on the way, where there is one.
+    `proxy` is the proxy's host and port, if there is one.
     """
     causes = list(_causes(error))
     if not isinstance(error, AtProxy) or proxy is None:
-        name, words = _named(causes, "the provider's")
-        return ProviderError(name=name, message=words)
+        name, message = _named(causes, "the provider's")
+        return ProviderError(name=name, message=message)
     for cause in causes:
         if refused := _NO_TUNNEL.match(str(cause)):
             return refused_by_proxy(int(refused[1]), proxy)
-    name, words = _named(causes, "its")
-    return ProviderError(name=name, message=f"the proxy {proxy} can't be used: {words}")
+    name, message = _named(causes, "its")
+    return ProviderError(name=name, message=f"the proxy {proxy} can't be used: {message}")
 
 
 def refused_by_proxy(status: int, proxy: str) -> ProviderError:
-    """Return the error of a proxy at `proxy`, its host and port, that answers with a status of its own."""
+    """Return the error for a response that the proxy itself sent; `proxy` is its host and port."""
     wrong = status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
-    words = "wants other credentials" if wrong else "makes no tunnel"
-    return ProviderError(name="network", message=f"the proxy {proxy} {words} ({status})", http_status=status)
+    message = "wants other credentials" if wrong else "does not open a tunnel"
+    return ProviderError(
+        name="network", message=f"the proxy {proxy} {message} ({status})", http_status=status
+    )
 
 
 def _named(causes: list[BaseException], whose: str) -> tuple[str, str]:
-    for kind, name, words in _WORDS:
+    for kind, name, message in _MESSAGES:
         if any(isinstance(cause, kind) for cause in causes):
-            return name, words.format(whose=whose)
+            return name, message.format(whose=whose)
     return "network", "the connection failed"
 
 

@@ -1,4 +1,4 @@
-"""What is known of the account as a whole, for whoever reports readiness."""
+"""The account's last known problem, for readiness reports."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ if TYPE_CHECKING:
 
 
 class Health:
-    """The last known trouble with the account; any thread may note and read it."""
+    """The last known problem of the account; any thread may set and read it."""
 
     def __init__(self) -> None:
-        #: Why the account was refused last; None where a call has gone well since.
+        #: The error of the account's last refusal; None after a call that succeeded since.
         self.error: ProviderError | None = None
 
     def note_blocked(self, error: ProviderError) -> None:
-        """Keep that the account was refused as a whole."""
+        """Record that the account was refused as a whole."""
         self.error = error
 
     def note_success(self, *, sent: bool) -> None:
-        """Forget the trouble that a call which went well disproves.
+        """Clear the problem that a successful call disproves.
 
-        One that sent nothing shows that the credentials work, not that sending is allowed.
+        A call that sent nothing shows that the credentials work, not that sending is allowed.
         """
         if self.error is not None and (sent or _is_about_credentials(self.error)):
             self.error = None
 
     @property
     def problem(self) -> str | None:
-        """Why the account can't be used, in words that may be shown to anybody; None where it can."""
+        """The reason why the account can't be used, without secrets; None if it can."""
         error = self.error
         if error is None:
             return None

@@ -1,4 +1,4 @@
-"""The provider's message history: threads, messages and how they fared (wire reference 4.2 to 4.4)."""
+"""The provider's message history: threads, messages and delivery statuses (wire reference 4.2 to 4.4)."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from bridge.ports.provider_errors import NotFound, Unreachable, Unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bridge.adapters.cpaas.asker import Asker
+    from bridge.adapters.cpaas.json_api import JsonApi
     from bridge.adapters.cpaas.values import Json, ProviderMessage, ProviderThread
 
-#: Messages or threads asked for at once, unless the caller needs a list in one page.
+#: Messages or threads per page, unless the caller needs a list in one page.
 PAGE = 200
-#: The most entries that the provider is known to put into a page (wire reference 4.3).
+#: The largest page that the provider is known to return, in entries (wire reference 4.3).
 LARGEST_PAGE = 1000
-#: Pages read in one go at most.
+#: The largest number of pages of one list.
 MAX_PAGES = 50
 
 
 class MessageHistory:
-    """Reads and deletes what the provider keeps. Every method raises `CpaasError`.
+    """Reads and deletes the provider's messages. Every method raises `CpaasError`.
 
-    `until`, in monotonic seconds, is when the last exchange must have ended.
+    The last exchange ends by `until`, in monotonic seconds.
     """
 
-    def __init__(self, asker: Asker) -> None:
-        self._asker = asker
+    def __init__(self, api: JsonApi) -> None:
+        self._api = api
 
     def threads(
         self,
@@ -48,14 +48,12 @@ class MessageHistory:
         page: int = PAGE,
         until: float | None = None,
     ) -> Threads:
-        """Return all threads, or those with `remote`; none where there is no such number.
+        """Return all threads, or those with `remote`; none if the number is unknown.
 
-        `enough` ends the reading with the page of a thread of which it is true. `page` is how many threads to ask for
-        at once.
+        Reading ends with the page of a thread for which `enough` is true. `page` is the number of threads per page.
 
-        Only what comes in one page is certainly all: a message that comes meanwhile moves its thread in the list, and
-        whoever reads on behind it misses it. The list of all is there also when it is empty: that it is not found is
-        `Unreachable`.
+        Only a list in a single page is certainly complete: a new message moves its thread in the list, and a reader of
+        several pages misses it. The list of all threads exists also when it is empty: a 404 for it is `Unreachable`.
         """
         parts = ("remoteAddresses",) if remote is None else ("remoteAddresses", remote)
         try:
@@ -70,7 +68,12 @@ class MessageHistory:
             if remote is None:
                 raise Unreachable("the provider's list of threads is not found", e.error) from None
             return Threads(
-                threads=(), ended=True, readable=True, complete=True, exists=False, vouched=_is_vouched(e)
+                threads=(),
+                ended=True,
+                readable=True,
+                complete=True,
+                exists=False,
+                vouched=_is_providers_own(e),
             )
         threads = tuple(thread for read in pages for thread in read_threads(read))
         return Threads(
@@ -83,16 +86,16 @@ class MessageHistory:
     def messages(
         self, remote: str, local: str, *, last_message_time: int | None = None, until: float | None = None
     ) -> ThreadMessages:
-        """Return the messages between `remote` and `local`; of an unknown pair none, and `exists` is false.
+        """Return the messages between `remote` and `local`; for an unknown pair none, with `exists` false.
 
-        `last_message_time` goes to the provider as it is (milliseconds in its threads): what it leaves out then is not
-        documented, so nothing may be concluded from a message's absence.
+        `last_message_time` is passed on unchanged (milliseconds in the provider's threads). It is not documented what
+        the provider omits then, so an absent message proves nothing.
         """
         parts = ("remoteAddresses", remote, "localAddresses", local, "messages")
         try:
             pages, ended = self._read(parts, "smsMessage", until, last_message_time)
         except NotFound as e:
-            return ThreadMessages(messages=(), complete=True, exists=False, vouched=_is_vouched(e))
+            return ThreadMessages(messages=(), complete=True, exists=False, vouched=_is_providers_own(e))
         messages = tuple(message for page in pages for message in read_messages(page, remote, local))
         return ThreadMessages(
             messages=messages, complete=_is_whole(pages, "smsMessage", messages, ended=ended)
@@ -101,9 +104,9 @@ class MessageHistory:
     def listed_first(
         self, remote: str, local: str, *, until: float | None = None
     ) -> tuple[ProviderMessage, ...]:
-        """Return the messages between `remote` and `local` that one call lists: of a long thread not all.
+        """Return the messages between `remote` and `local` that one call lists: the first page of a long thread.
 
-        Raises `NotFound` where there is no such thread.
+        Raises `NotFound` if the thread does not exist.
         """
         parts = ("remoteAddresses", remote, "localAddresses", local, "messages")
         pages, _ = self._read(parts, "smsMessage", until, is_last=lambda _: True)
@@ -113,26 +116,26 @@ class MessageHistory:
         self, remote: str, local: str, message_id: str, *, until: float | None = None
     ) -> ProviderMessage:
         """Return one message."""
-        answer = self._asker.ask("GET", _message_path(remote, local, message_id), until=until)
+        answer = self._api.request("GET", _message_path(remote, local, message_id), until=until)
         for message in read_messages(answer, remote, local):
             return message
         raise Unreadable("the message can't be read", ProviderError(name="http", http_status=200))
 
     def status(self, remote: str, local: str, message_id: str, *, until: float | None = None) -> str | None:
-        """Return the message's delivery status, in the provider's word."""
-        status = self._asker.ask("GET", _message_path(remote, local, message_id, "status"), until=until).get(
-            "status"
-        )
+        """Return the message's delivery status, as the provider spells it."""
+        status = self._api.request(
+            "GET", _message_path(remote, local, message_id, "status"), until=until
+        ).get("status")
         return status if isinstance(status, str) and status else None
 
     def delete_message(self, remote: str, local: str, message_id: str, *, until: float | None = None) -> None:
-        """Delete one message; one that is not there is deleted already."""
-        self._asker.delete(_message_path(remote, local, message_id), until=until)
+        """Delete one message; a missing one counts as deleted."""
+        self._api.delete(_message_path(remote, local, message_id), until=until)
 
     def delete_thread(self, remote: str, local: str, *, until: float | None = None) -> None:
-        """Delete all messages between `remote` and `local`; without any there is nothing to do."""
+        """Delete all messages between `remote` and `local`; without messages, nothing happens."""
         path = _path("remoteAddresses", remote, "localAddresses", local)
-        self._asker.delete(path, until=until)
+        self._api.delete(path, until=until)
 
     def _read(
         self,
@@ -143,10 +146,10 @@ class MessageHistory:
         size: int = PAGE,
         is_last: Callable[[Json], bool] = lambda _: False,
     ) -> tuple[list[Json], bool]:
-        """Return the pages of a list of `kind`, up to one that `is_last`, and whether they end by themselves.
+        """Return the pages of a list of `kind`, up to one that `is_last`, and whether the list ended.
 
         Raises:
-            NotFound: there is no such list.
+            NotFound: the list does not exist.
 
         """
         pages: list[Json] = []
@@ -158,7 +161,7 @@ class MessageHistory:
                 "lastMessageTime": last_message_time,
             }
             try:
-                page = self._asker.ask("GET", _path(*parts, **query), until=until)
+                page = self._api.request("GET", _path(*parts, **query), until=until)
             except NotFound:
                 if not pages:
                     raise
@@ -178,7 +181,7 @@ class MessageHistory:
 
 
 def _is_whole(pages: list[Json], kind: str, read: Sequence[object], *, ended: bool, size: int = PAGE) -> bool:
-    """Whether the pages that were `read` are all: they end by themselves, and each of their entries could be read."""
+    """Whether the pages that were `read` are the whole list: it ended, and each entry could be read."""
     return (
         ended
         and not (pages and _may_be_full(count_entries(pages[-1], kind), size))
@@ -187,9 +190,9 @@ def _is_whole(pages: list[Json], kind: str, read: Sequence[object], *, ended: bo
 
 
 def _may_be_full(count: int, size: int) -> bool:
-    """Whether a page with `count` entries, without a pointer to the next one, may leave entries out.
+    """Whether a page with `count` entries, without a pointer to the next one, may omit entries.
 
-    A provider that gives fewer entries than the `size` that was asked for has a limit of its own: a round number.
+    A provider that returns fewer entries than the requested `size` has a lower limit: a round number.
     """
     return count >= size or (count >= PAGE and count % 100 == 0)
 
@@ -198,7 +201,7 @@ def _is_readable(pages: list[Json], kind: str, read: Sequence[object]) -> bool:
     return len(read) == sum(count_entries(page, kind) for page in pages)
 
 
-def _is_vouched(error: NotFound) -> bool:
+def _is_providers_own(error: NotFound) -> bool:
     return error.error.name in ENVELOPES
 
 

@@ -1,7 +1,7 @@
-"""Repeating a send in process: tenacity behind one small surface.
+"""In-process retries of a send, with tenacity: exponential back-off with full jitter.
 
-Only what was certainly not submitted is repeated, for a few seconds at most; longer waits belong to the broker's
-delay, where they hold no worker.
+Only calls that certainly submitted nothing are repeated, for a few seconds at most. Longer waits take place in the
+broker's delay queues, where they occupy no worker.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How long and how often a send is repeated in process. All times in seconds."""
+    """The limits of in-process retries. All times in seconds."""
 
-    #: What the waits and the calls may take in all; 0 leaves every repeat to the broker's delay.
+    #: The time for all waits and calls; 0 leaves all retries to the delay queues.
     in_process: float = 5.0
-    #: The first wait's bound; each further one doubles it. The wait is drawn evenly below it: full jitter.
+    #: The upper bound of the first wait, doubled for each further one. The wait is random below it: full jitter.
     base: float = 0.25
-    #: The bound of the waits' bounds.
+    #: The largest upper bound of a wait.
     max_delay: float = 2.0
-    #: Attempts at most, the first included.
+    #: The largest number of attempts, including the first one.
     attempts: int = 4
-    #: Off in tests: the waits are drawn and count, but nobody sleeps.
+    #: False in tests: the waits count without sleeping.
     sleeps: bool = True
 
 
@@ -61,8 +61,8 @@ class Repeater:
     ) -> Attempted:
         """Repeat a call that was not sent until the answer is anything but `Unsent`; return the last answer.
 
-        The first call has `started` then (monotonic seconds). No repeat starts after `latest`, after a stop, or once
-        the policy's time is over. Where `call` raises `NoTime` there was none, and it counts as no attempt.
+        The first call began at `started` (monotonic seconds). No call is repeated after `latest`, after a stop, or
+        after the policy's time. If `call` raises `NoTime`, no attempt was made.
         """
         last_start = min(started + self._policy.in_process, latest)
         begun = self._clock.monotonic()
@@ -77,7 +77,7 @@ class Repeater:
 
         stopped = stop_when_event_set(self._stopping)
 
-        def enough(state: RetryCallState) -> bool:
+        def is_over(state: RetryCallState) -> bool:
             # Without sleeping (in tests) the waits count all the same.
             now = max(self._clock.monotonic(), begun + state.idle_for)
             too_late = now + state.upcoming_sleep > last_start
@@ -86,7 +86,7 @@ class Repeater:
         retrying = Retrying(
             retry=retry_if_result(lambda answer: isinstance(answer, Unsent)),
             wait=self._wait,
-            stop=enough,
+            stop=is_over,
             sleep=self._sleep,
             retry_error_callback=lambda _: answers[-1],
         )
@@ -98,11 +98,11 @@ class Repeater:
         return Attempted(answer=answer, attempts=len(answers), repeated=repeated)
 
     def _wait(self, state: RetryCallState) -> float:
-        """Exponential with full jitter, no sooner than the provider asked."""
+        """Return the wait: exponential with full jitter, and at least the provider's Retry-After."""
         answer = state.outcome.result() if state.outcome is not None else None
         asked = answer.retry_after if isinstance(answer, Unsent) else None
         return max(self._backoff(state), asked or 0.0)
 
 
 def _no_sleep(_seconds: float) -> None:
-    """Stand in for sleeping where tests would only wait for it."""
+    """Replace sleeping in tests."""

@@ -1,4 +1,4 @@
-"""The access token as the provider's token endpoint gives it (wire reference 2)."""
+"""Requests to the provider's token endpoint (wire reference 2)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bridge.adapters.cpaas.wire import Exchange
     from bridge.ports import Clock
 
-#: What the token endpoint says of credentials that will not become right by asking again (RFC 6749 section 5.2).
+#: The token endpoint's error codes for credentials that are wrong permanently (RFC 6749 section 5.2).
 _WRONG = frozenset(
     {
         "invalid_client",
@@ -29,29 +29,29 @@ _WRONG = frozenset(
         "unsupported_grant_type",
     }
 )
-#: Seconds a token is taken to live when it does not say.
+#: A token's lifetime in seconds if the response does not contain it.
 _DEFAULT_LIFETIME = 600.0
-#: What may stand in a header (RFC 6750 section 2.1, widened to visible ASCII).
+#: The characters of a token in a header (RFC 6750 section 2.1, widened to visible ASCII).
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """An access token and whose it is. Times are monotonic seconds."""
+    """An access token and its user. Times are monotonic seconds."""
 
     access: str = field(repr=False)
     #: ``preferred_username`` of the id token: the user id in every path.
     user_id: str
     issued_at: float
-    #: From here on it is renewed, though it still works.
+    #: The time from which it is renewed, though still valid.
     stale_at: float
     expires_at: float
-    #: ``sms-did-list``: the numbers that may send (wire reference 2.2); None where the id token does not say.
+    #: ``sms-did-list``: the numbers that may send (wire reference 2.2); None if the id token has no list.
     numbers: frozenset[str] | None = field(default=None, repr=False)
 
 
 class Denied(Exception):
-    """There is no token: `answer` says what that means for whatever needed it."""
+    """There is no token; `answer` is the result for the call that needed it."""
 
     def __init__(self, answer: Unsent | Blocked) -> None:
         super().__init__(answer.error.message)
@@ -59,7 +59,7 @@ class Denied(Exception):
 
 
 class TokenEndpoint:
-    """Gives tokens for the account's credentials."""
+    """Requests tokens with the account's credentials."""
 
     def __init__(self, account: CpaasAccount, transport: Transport, clock: Clock, agent: str) -> None:
         self._form = urlencode(_grant(account)).encode()
@@ -71,7 +71,7 @@ class TokenEndpoint:
         """Return a new token.
 
         Raises:
-            Denied: there is none to be had.
+            Denied: no token can be had.
 
         """
         headers = {
@@ -83,13 +83,15 @@ class TokenEndpoint:
         try:
             exchange = self._transport.exchange("POST", TOKEN_PATH, headers, self._form)
         except (RequestNotSent, MaybeSent) as error:
-            # Whatever became of the token request: no message was submitted.
+            # Regardless of the token request's result, no message was submitted.
             raise Denied(Unsent(error=error.error)) from None
         if exchange.status != 200:
             raise Denied(_denial(exchange, self._clock))
         token = _read_token(exchange.body, self._clock.monotonic())
         if token is None:
-            unusable = ProviderError(name="oauth", message="the token answer can't be used", http_status=200)
+            unusable = ProviderError(
+                name="oauth", message="the token response can't be used", http_status=200
+            )
             raise Denied(Unsent(error=unusable))
         return token
 
@@ -104,12 +106,12 @@ def _grant(account: CpaasAccount) -> dict[str, str]:
             "password": account.password or "",
             "grant_type": "password",
         }
-    # Without this scope there is no id token, and so no user id.
+    # Without this scope the response has no id token, and so no user id.
     return {"client_id": account.client_id, **grant, "scope": "openid"}
 
 
 def _denial(exchange: Exchange, clock: Clock) -> Unsent | Blocked:
-    """Judge an answer of the token endpoint that brings no token."""
+    """Return the meaning of a token endpoint's response without a token."""
     error = parse_error(exchange.status, exchange.body)
     if 300 <= exchange.status < 400:
         return Blocked(error=error)
@@ -122,7 +124,7 @@ def _denial(exchange: Exchange, clock: Clock) -> Unsent | Blocked:
 
 
 def _read_token(body: bytes, now: float) -> Token | None:
-    """Read the token endpoint's answer (wire reference 2.2); None where something that is needed is missing."""
+    """Read the token endpoint's response (wire reference 2.2); None if a needed part is missing."""
     answer = json_object(body) or {}
     access, identity = answer.get("access_token"), _claims(answer.get("id_token"))
     user_id = identity.get("preferred_username")
@@ -148,7 +150,7 @@ def _numbers(listed: object) -> frozenset[str] | None:
 
 
 def _lifetime(claims: dict[str, object], expires_in: object) -> float:
-    """Return the token's life in seconds: a duration, since the provider's clock is not ours."""
+    """Return the token's lifetime in seconds: a duration, since the provider's clock differs from ours."""
     expires, issued = _number(claims.get("exp")), _number(claims.get("iat"))
     if expires is not None and issued is not None and expires > issued:
         return expires - issued
@@ -156,16 +158,16 @@ def _lifetime(claims: dict[str, object], expires_in: object) -> float:
 
 
 def _number(value: object) -> float | None:
-    """Return a positive finite number, also one written as a string; else None."""
+    """Return a positive finite number, also from a string; else None."""
     try:
-        number = float(value)  # type: ignore[arg-type]  # what is no number is caught
+        number = float(value)  # type: ignore[arg-type]  # the error of another value is caught
     except (TypeError, ValueError, OverflowError):
         return None
     return number if 0 < number < 1e12 else None
 
 
 def _claims(token: object) -> dict[str, object]:
-    """Return a JWT's claims. Nobody verifies the signature: it came over TLS from the one who would sign it."""
+    """Return a JWT's claims. The signature need not be verified: the token came over TLS from its issuer."""
     import jwt  # takes longer to import than everything else here
 
     if not isinstance(token, str):

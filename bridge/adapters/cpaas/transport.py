@@ -1,11 +1,11 @@
-"""One HTTP exchange with the provider: bounded in time and bytes, never redirected, never repeated, and dated.
+"""One HTTP exchange with the provider: bounded in time and bytes, without redirects and repetitions.
 
-It ends in an `Exchange`, or in `RequestNotSent` or `MaybeSent`: the connection is asked whether the request may have
-left, since the exceptions of a reset before and after it are the same (wire reference 8.4).
+It ends in an `Exchange`, or in `RequestNotSent` or `MaybeSent`. Whether the request may have left is decided by the
+connection's state, since a reset before and after it raises the same exceptions (wire reference 8.4).
 
-Each answer's `Date` (RFC 9110 section 6.6.1) shows whether the provider's clock and ours agree. A message is found in
-the provider's history by its time, among others (SPEC section 4, "Reconcile"): where the clocks differ by more than is
-allowed for, it would not be found there and be sent again. So then nothing is sent.
+Each response's `Date` (RFC 9110 section 6.6.1) shows whether the provider's clock and ours agree. A history lookup
+finds a message by its time, among others (specification section 4, "Reconcile"): if the clocks differ by more than the
+allowed skew, it would miss the message, and the message would be sent again. So nothing is sent then.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 _WRONG_FOR_PROXY = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
 
-#: What is called for a command (wire reference 4.1). The URL itself names the account and a number.
+#: The path template of a send (wire reference 4.1), for traces. The actual URL names the account and a number.
 SENDING = "/cpaas/smsmessaging/v1/{userId}/outbound/{senderAddress}/requests"
 
 
 class _NoAnswer(Exception):
-    """There is no whole answer; `error` says why in words that may be logged."""
+    """There is no complete response; `error` gives the reason, without secrets."""
 
     def __init__(self, error: ProviderError) -> None:
         super().__init__(error.message)
@@ -46,50 +46,50 @@ class _NoAnswer(Exception):
 
 
 class RequestNotSent(_NoAnswer):
-    """Not a byte of the request left us."""
+    """No byte of the request was sent."""
 
 
 class MaybeSent(_NoAnswer):
-    """The request may have left, and no whole answer came."""
+    """The request may have been sent, and no complete response came."""
 
 
 class Transport:
-    """Exchanges with the one host of an account; used by many threads, each with a connection of its own."""
+    """Exchanges with the host of one account; used by many threads, each with a separate connection."""
 
     def __init__(self, account: CpaasAccount, clock: Clock, skew: float = math.inf) -> None:
-        """`skew` is how many seconds the provider's clock and ours may differ by."""
+        """`skew` is the allowed difference in seconds between the provider's clock and ours."""
         self._account = account
         self._clock = clock
         self._skew = skew
-        #: The error of a clock, where the provider's and ours differ by too much.
+        #: The error about the clocks, if the provider's and ours differ by too much.
         self.problem: ProviderError | None = None
         self._local = threading.local()
-        self._lines: weakref.WeakSet[_Line] = weakref.WeakSet()
+        self._connections: weakref.WeakSet[_HostConnection] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def exchange(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Exchange:
-        """Make one call and read its answer, within the account's bounds.
+        """Make one call and read its response, within the account's limits.
 
         `path` is percent-encoded; the body's length is added to the `headers`.
 
         Raises:
-            NotSent: no connection, no name, TLS failed, or connecting took too long.
-            MaybeSent: the request may have left, and no whole answer came.
+            RequestNotSent: no connection, no name, TLS failed, or connecting took too long.
+            MaybeSent: the request may have been sent, and no complete response came.
 
         """
-        line: _Line | None = getattr(self._local, "line", None)
-        if line is None:
-            line = self._new_line()
+        connection: _HostConnection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._new_connection()
         asked_at = self._clock.now()
-        exchange = line.exchange(method, path, headers, body)
+        exchange = connection.exchange(method, path, headers, body)
         self._compare_clocks(exchange, asked_at)
         return exchange
 
     def _compare_clocks(self, exchange: Exchange, asked_at: float) -> None:
-        """Compare: the provider's time at its answer lies between our request and now."""
+        """Compare the clocks: the provider's time in its response lies between our request and now."""
         dated = parse_http_date(exchange.headers.get("date", ""))
         if dated is None:
-            # No proxy or provider need send one; then nothing is known.
+            # A proxy or provider need not send a date; then nothing is known.
             return
         seconds = asked_at - dated if dated < asked_at else max(0.0, dated - self._clock.now())
         self.problem = None
@@ -97,25 +97,25 @@ class Transport:
             self.problem = ProviderError(
                 name="clock",
                 message=f"our clock and the provider's differ by {seconds:.0f} s, reconcile.skew allows "
-                f"{self._skew:g}: set ours right",
+                f"{self._skew:g}: set our clock",
             )
 
     def close(self) -> None:
         """Close the connections of all threads; later calls open new ones."""
         with self._lock:
-            lines = list(self._lines)
-        for line in lines:
-            line.hang_up()
+            connections = list(self._connections)
+        for connection in connections:
+            connection.close()
 
-    def _new_line(self) -> _Line:
-        line = self._local.line = _Line(self._account, self._clock.monotonic)
+    def _new_connection(self) -> _HostConnection:
+        connection = self._local.connection = _HostConnection(self._account, self._clock.monotonic)
         with self._lock:
-            self._lines.add(line)
-        return line
+            self._connections.add(connection)
+        return connection
 
 
-class _Line:
-    """One thread's way to the provider: a connection, and a new one where that takes no request any more."""
+class _HostConnection:
+    """One thread's connection to the provider, replaced when it accepts no further request."""
 
     def __init__(self, account: CpaasAccount, clock: Callable[[], float]) -> None:
         self._account = account
@@ -142,26 +142,26 @@ class _Line:
         finally:
             self._used_at = self._clock()
             if not wire.reusable:
-                self.hang_up()
+                self.close()
         location = self._connector.proxy_location
         if self._connector.is_forwarded and exchange.status == _WRONG_FOR_PROXY and location is not None:
-            # The proxy's own answer, before it passes anything on (RFC 9110 section 15.5.8).
+            # The proxy's own response, sent before it forwards anything (RFC 9110 section 15.5.8).
             raise RequestNotSent(refused_by_proxy(exchange.status, location))
         return exchange
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         """Close the connection, if any; the next call opens a new one."""
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
 
     def _open_wire(self, now: float, deadline: float) -> Wire:
-        """Return the connection, a new one where there is none that will still take a request."""
+        """Return the connection; a new one unless the present one accepts a request."""
         wire = self._wire
         if wire is not None and now - self._used_at <= self._account.idle_timeout and wire.is_idle:
             return wire
-        # A connection that the other side is about to close would turn this call into an ambiguous one.
-        self.hang_up()
+        # A connection that the provider is about to close would make this call ambiguous.
+        self.close()
         try:
             stream = self._connector.connect(deadline)
         except CONNECT_ERRORS as error:
@@ -175,13 +175,13 @@ class _Line:
             max_body_bytes=account.max_response_bytes,
         )
         if self._clock() >= deadline:
-            # Names resolve without a timeout of ours.
+            # Name resolution has no timeout of ours.
             raise RequestNotSent(ProviderError(name="timeout", message="connecting took too long"))
         return wire
 
 
-class Traced:
-    """Takes the place of the transport; what belongs to no trace goes through as it is."""
+class TracedTransport:
+    """A transport that adds a span to each request with a trace context; other requests pass unchanged."""
 
     def __init__(self, transport: Transport, tracer: Tracer, base_url: str) -> None:
         self._transport = transport

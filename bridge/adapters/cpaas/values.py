@@ -1,6 +1,6 @@
-"""What the provider keeps for us, as values: threads, messages, subscriptions, channels.
+"""The provider's resources as values: threads, messages, subscriptions, channels.
 
-Read leniently: of an answer that is not quite as documented, what can be read is (wire reference 4 and 6).
+Parsing is lenient: of a response that differs from the documents, the readable parts are used (wire reference 4 and 6).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ Json: TypeAlias = "dict[str, object]"
 #: A time above this is in milliseconds (wire reference 4.3): in seconds it would be the year 5138.
 _MILLISECONDS_FROM = 1e11
 
-#: An id that may become part of a path of ours.
+#: An id that may become a segment of a path.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~+:@=-]{0,255}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderThread:
-    """The messages between one number of ours and one other."""
+    """The messages between one of our numbers and one other number."""
 
     remote_address: str = field(repr=False)
     local_address: str = field(repr=False)
     #: Seconds since the epoch.
     last_message_at: float | None = None
-    #: How many messages it has.
+    #: The number of its messages.
     length: int | None = None
 
 
@@ -39,14 +39,14 @@ class Threads:
     """Threads, in the provider's order."""
 
     threads: tuple[ProviderThread, ...]
-    #: Whether the list was read to its end: what moved in it meanwhile may be missing.
+    #: Whether the list was read to its end; a thread that moved during the reading may be missing.
     ended: bool
-    #: Whether each entry of what was read could be read.
+    #: Whether each entry could be read.
     readable: bool
-    #: Whether these are certainly all that the provider has.
+    #: Whether these are certainly all threads.
     complete: bool
-    #: False where it answered that there is no such thing. A gateway before it says as much of a path that it does not
-    #: know: only in the provider's envelope (wire reference 8.1) it is `vouched` for.
+    #: False after a 404. A gateway also answers 404 for a path that it does not know: `vouched` is true only if the 404
+    #: has the provider's envelope (wire reference 8.1).
     exists: bool = True
     vouched: bool = True
 
@@ -56,15 +56,15 @@ class ProviderMessage:
     """One message of a thread."""
 
     message_id: str
-    #: ``inbound`` or ``outbound``, in lower case; any other word as it came.
+    #: ``inbound`` or ``outbound``, in lower case; another value is unchanged.
     direction: str
     text: str | None = field(repr=False)
     status: str | None
     remote_address: str = field(repr=False)
     local_address: str = field(repr=False)
-    #: The time as it came: seconds, milliseconds or absurd.
+    #: The time as received: seconds, milliseconds or an invalid value.
     date_time: object
-    #: The same in seconds since the epoch, where it is a number.
+    #: The same in seconds since the epoch, if it is a number.
     at: float | None
 
 
@@ -73,7 +73,7 @@ class ThreadMessages:
     """The messages of a thread, in the provider's order."""
 
     messages: tuple[ProviderMessage, ...]
-    #: Whether this is everything the provider has: False where pages may be missing.
+    #: Whether these are all messages: False if pages may be missing.
     complete: bool
     #: See `Threads`.
     exists: bool = True
@@ -82,10 +82,10 @@ class ThreadMessages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSubscription:
-    """Which channel is told of a number's messages."""
+    """The channel that receives a number's messages."""
 
     id: str
-    #: The channel's callback, not a URL.
+    #: The channel's callback, which is not a URL.
     notify: str | None
     destination_address: str | None = field(repr=False)
     correlator: str | None
@@ -93,15 +93,15 @@ class ProviderSubscription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderChannel:
-    """Where notifications are posted to."""
+    """The destination of notifications."""
 
     id: str
-    #: What a subscription names to use it.
+    #: The name by which subscriptions refer to it.
     callback: str
     #: ``webhooks``, ``websockets`` …, in lower case.
     type: str
     webhook_url: str | None = field(repr=False)
-    #: What the notifications' ``Authorization`` header will be: a secret the provider tells to anyone with a token.
+    #: The ``Authorization`` header of the notifications: a secret that any client with a token can read.
     authorization: str | None = field(repr=False)
     correlator: str | None
 
@@ -128,7 +128,7 @@ def count_entries(answer: Json, kind: str) -> int:
 
 
 def read_next(answer: Json, name: str) -> str | None:
-    """Return the pointer to the page after this one, where there is one: in the list `name` or beside it."""
+    """Return the pointer to the next page, if there is one: in the list `name` or beside it."""
     pointer = _object(answer.get(name)).get("next") or answer.get("next")
     if not isinstance(pointer, str) or not pointer:
         return None
@@ -137,7 +137,7 @@ def read_next(answer: Json, name: str) -> str | None:
 
 
 def read_subscriptions(answer: Json) -> tuple[ProviderSubscription, ...]:
-    """Read a list of subscriptions, or a single one. With none the provider leaves the key out."""
+    """Read a list of subscriptions, or a single one. Without any, the provider omits the key."""
     inside = _object(answer.get("subscriptionList")) or answer
     return tuple(filter(None, map(_subscription, _objects(inside.get("subscription")))))
 
@@ -186,7 +186,7 @@ def _subscription(found: Json) -> ProviderSubscription | None:
         id=subscription_id,
         notify=_text(_object(found.get("callbackReference")).get("notifyURL")),
         destination_address=_text(found.get("destinationAddress")),
-        correlator=_word(found.get("clientCorrelator")),
+        correlator=_correlator(found.get("clientCorrelator")),
     )
 
 
@@ -202,7 +202,7 @@ def _channel(found: Json) -> ProviderChannel | None:
         type=(_text(found.get("channelType")) or "").lower(),
         webhook_url=_text(data.get("x-webhookURL")),
         authorization=_text(data.get("x-authorization")),
-        correlator=_word(found.get("clientCorrelator")),
+        correlator=_correlator(found.get("clientCorrelator")),
     )
 
 
@@ -213,7 +213,7 @@ def _seconds(time: object) -> float | None:
 
 
 def _last_part(url: object) -> str | None:
-    """Return the last part of a URL's path, where it is an id. The URL itself is never called."""
+    """Return the last part of a URL's path, if it is an id. The URL itself is never called."""
     if not isinstance(url, str):
         return None
     part = unquote(url.rstrip("/").rpartition("/")[2])
@@ -225,7 +225,7 @@ def _object(value: object) -> Json:
 
 
 def _objects(value: object) -> Iterable[Json]:
-    """Yield the objects of an array, or the one object that stands where an array is documented."""
+    """Yield the objects of an array, or a single object in place of the documented array."""
     values = value if isinstance(value, list) else [value]
     return (item for item in values if isinstance(item, dict))
 
@@ -234,6 +234,6 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _word(value: object) -> str | None:
-    """Return a correlator: fixtures show strings and numbers."""
+def _correlator(value: object) -> str | None:
+    """Return a correlator, which fixtures show as a string and as a number."""
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None

@@ -1,7 +1,7 @@
-"""HTTP/1.1 on one connection: a request in one write, and its answer within bounds of time and bytes.
+"""An HTTP/1.1 client connection: one write per request, and responses bounded in time and bytes.
 
-`http.client` and urllib3 take four times as long for this as everything else about a call. The parser is httptools'
-(llhttp, Node's own), and what may be left out is: nothing is redirected, no cookies are kept, nothing is repeated.
+`http.client` and urllib3 take four times as long for this as all other parts of a call. The parser is httptools
+(llhttp, Node's parser). There are no redirects, cookies or repetitions.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-#: Bytes read at once.
+#: The largest read, in bytes.
 _PIECE = 64 * 1024
-#: zlib's window for gzip and zlib alike, told apart by their heads.
+#: zlib's window for both gzip and zlib, which it distinguishes by their headers.
 _ANY_WINDOW = zlib.MAX_WBITS | 32
 
 
 class TooLarge(http.client.HTTPException):
-    """The answer is larger than it may be."""
+    """The response exceeds the limit."""
 
 
 class NotHttpAnswer(http.client.HTTPException):
-    """What came is not HTTP."""
+    """The received data is not HTTP."""
 
 
 class Switched(http.client.HTTPException):
-    """The answer switches to another protocol (101, RFC 9110 section 15.2.2), which no request asked for."""
+    """The response switches to another protocol (101, RFC 9110 section 15.2.2), without such a request."""
 
 
 class CutOff(http.client.HTTPException):
-    """The connection ended before the answer did."""
+    """The connection ended before the response did."""
 
 
 class Garbled(http.client.HTTPException):
-    """The body is not encoded as the answer says."""
+    """The body does not have the encoding that the response names."""
 
 
 class Stream(Protocol):
@@ -56,16 +56,16 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An answer as it came: whole, but not judged."""
+    """A complete response, not yet interpreted."""
 
     status: int
-    #: By their names in lower case.
+    #: By names in lower case.
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
 
 
 class Wire:
-    """A connection: one exchange after the other, until `reusable` says no."""
+    """A connection for one exchange after the other, while `reusable` is true."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Wire:
     ) -> None:
         """Take over `stream`. `clock` is monotonic, times are in seconds."""
         self._stream = stream
-        #: A thread that ends takes its connection with it.
+        #: Also called when the thread that owns the connection ends.
         self.close = weakref.finalize(self, stream.close)
         self._clock = clock
         self._read_timeout = read_timeout
@@ -87,19 +87,19 @@ class Wire:
         self._timeout: float | None = None
         self._poll = select.poll()
         self._poll.register(stream.fileno(), select.POLLIN)
-        #: Whether the last answer left the connection fit for another request.
+        #: Whether another request may follow the last response.
         self.reusable = True
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing has come that nobody asked for: an end of the connection, as a rule."""
+        """Whether no unexpected data has arrived, such as the end of the connection."""
         return not self._poll.poll(0)
 
     def exchange(self, request: bytes, deadline: float) -> Exchange:
-        """Send the whole request and read its answer, by `deadline` (seconds of the clock).
+        """Send the whole request and read its response, by `deadline` (seconds of the clock).
 
         Raises:
-            OSError, HTTPException: there is no whole answer; the request may have left.
+            OSError, HTTPException: there is no complete response; the request may have been sent.
 
         """
         self.reusable = False
@@ -113,18 +113,18 @@ class Wire:
         return Exchange(answer.status, answer.headers, answer.body())
 
     def _wait_at_most(self, deadline: float) -> None:
-        """Bound the next read or write."""
+        """Set the timeout of the next read or write."""
         timeout = min(deadline - self._clock(), self._read_timeout)
         if timeout <= 0:
             raise TimeoutError("the whole call took too long")
-        # To say it to the socket costs a system call, and nearly always it is what was said before.
+        # Setting the socket's timeout costs a system call, and the value rarely changes.
         if timeout != self._timeout:
             self._stream.settimeout(timeout)
             self._timeout = timeout
 
 
 class _Answer:
-    """What has come of an answer; its methods are the parser's callbacks."""
+    """The received part of a response; its methods are the parser's callbacks."""
 
     def __init__(self, max_header_bytes: int, max_body_bytes: int) -> None:
         self._parser = HttpResponseParser(self)
@@ -140,12 +140,12 @@ class _Answer:
         self.keeps_alive = False
 
     def feed(self, data: bytes) -> None:
-        """Take in what was read; nothing is the end of the connection."""
+        """Parse received data; empty data is the end of the connection."""
         if not data:
             self._end()
             return
         if not self._in_body:
-            # Counted before they are parsed: headers, and interim answers, of which there may be any number.
+            # Counted before parsing: headers, and interim responses, whose number is not limited.
             self._header_bytes_left -= len(data)
         try:
             self._parser.feed_data(data)
@@ -153,7 +153,7 @@ class _Answer:
             raise
         except (HttpParserError, HttpParserUpgrade) as e:
             if self.complete:
-                # What follows the answer was not asked for, and is none.
+                # Data after the response is unexpected and not a response.
                 self.keeps_alive = False
                 return
             raise self._broken(e) from None
@@ -161,7 +161,7 @@ class _Answer:
             raise TooLarge
 
     def _broken(self, error: HttpParserError | HttpParserUpgrade) -> http.client.HTTPException:
-        """Return what the parser's error says of the answer."""
+        """Return the exception for the parser's error."""
         if isinstance(error, HttpParserUpgrade):
             return Switched("the answer switches to another protocol")
         if isinstance(error.__context__, TooLarge):
@@ -178,18 +178,18 @@ class _Answer:
             raise http.client.RemoteDisconnected("closed without an answer")
 
     def on_message_begin(self) -> None:
-        """Note that an answer begins; one that nobody asked for spoils the connection."""
+        """Note that a response begins; an unexpected one makes the connection unusable."""
         self._begun = True
         if self.complete:
             self.keeps_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; what comes after the body (RFC 9110 section 6.5) says nothing that is needed."""
+        """Keep a header; trailers (RFC 9110 section 6.5) are ignored."""
         if not self._in_body:
             self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Go on with the body, where it is the answer that was waited for."""
+        """Continue with the body if this is the expected response."""
         if self.complete:
             return
         self.status = self._parser.get_status_code()
@@ -206,7 +206,7 @@ class _Answer:
         self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
-        """Note that the answer is whole; after an interim one (RFC 9110 section 15.2) the real one follows."""
+        """Note that the response is complete; after an interim one (RFC 9110 section 15.2) the final one follows."""
         if self.complete:
             return
         if self._in_body:
@@ -216,7 +216,7 @@ class _Answer:
             self.headers.clear()
 
     def body(self) -> bytes:
-        """Return the body, decompressed where a gateway compressed it although nobody asked for that."""
+        """Return the body, decompressed if a gateway compressed it without being asked."""
         body = b"".join(self._pieces)
         encoding = self.headers.get("content-encoding", "identity").strip().lower()
         if encoding == "identity" or not body:

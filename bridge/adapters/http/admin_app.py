@@ -1,4 +1,4 @@
-"""The admin port: is it alive, is it ready, how is it doing (SPEC section 6). Nothing secret stands here."""
+"""The admin port: liveness, readiness and metrics (specification section 6), without secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _METHOD_NOT_ALLOWED = problem(405, {"allow": "GET, HEAD"})
 
 
 class Admin(Application):
-    """Every request is answered by its head; no body is read."""
+    """The pages of the admin port; no body is read."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Admin(Application):
         registry: CollectorRegistry,
         stall: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`stall` says what of the process stands still; both run on the server's thread and must not block."""
+        """`stall` returns the description of a stall. Both functions run on the server's thread and must not block."""
         self._ready = ready
         self._registry = registry
         self._stall = stall
@@ -52,14 +52,14 @@ class Admin(Application):
 
 
 def refusal_of(request: Request) -> Response | None:
-    """Return the answer to what no admin port has; None for its pages."""
+    """Return the response to a request that no admin port serves; None for its pages."""
     if request.path not in PAGES:
         return _NOT_FOUND
     return None if request.method in {"GET", "HEAD"} else _METHOD_NOT_ALLOWED
 
 
 def liveness_answer(stall: str | None) -> Response:
-    """Response 200 while the process works, and 503 with what of it stands still: only a restart helps then."""
+    """Return 200 while the process works, and 503 with the description of a stall: then only a restart helps."""
     text = stall or "ok"
     return Response(
         200 if stall is None else 503,
@@ -69,7 +69,7 @@ def liveness_answer(stall: str | None) -> Response:
 
 
 def readiness_answer(readiness: Readiness) -> Response:
-    """Answer with `readiness`, as `read_readiness` reads it."""
+    """Return a response with `readiness`, which `read_readiness` can read."""
     reasons = {reason.name: {"ok": reason.ok, "detail": reason.detail} for reason in readiness.reasons}
     return Response(
         200 if readiness.ready else 503,
@@ -79,7 +79,7 @@ def readiness_answer(readiness: Readiness) -> Response:
 
 
 def read_readiness(body: str) -> Readiness | None:
-    """Return what another process of ours answered; None where that is no whole answer."""
+    """Return the readiness in another process's response; None if the response is incomplete."""
     try:
         said = json.loads(body)
         reasons = tuple(Reason(name, one["ok"], one["detail"]) for name, one in said["reasons"].items())
@@ -89,9 +89,9 @@ def read_readiness(body: str) -> Readiness | None:
 
 
 def metrics_answer(request: Request, registry: CollectorRegistry) -> Response:
-    """Answer with what `registry` collects, in the format that is asked for."""
+    """Return a response with the metrics of `registry`, in the requested format."""
     try:
         encode, content_type = choose_encoder(request.fields.get(b"accept", b"").decode("latin-1"))
-    except TypeError:  # a version that is no number
+    except TypeError:  # a version that is not a number
         encode, content_type = choose_encoder("")
     return Response(200, {"content-type": content_type}, encode(registry))

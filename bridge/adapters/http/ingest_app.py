@@ -1,6 +1,6 @@
-"""The webhook: which requests are let in, and their responses (SPEC section 6).
+"""The webhook endpoint: its checks and their responses (specification section 6).
 
-Checks stand in the order of what they cost, and nothing of a body is read for a request that its headers
+The checks are in the order of their cost, and no body is read for a request that its headers
 refuse:
 
     method          405
@@ -10,8 +10,8 @@ refuse:
     authorization   401
     content type    415, also for a compressed body
     body            413 too large, 408 too slow
-    room            503
-    taking it       204 durable, 503 not now, 400 not a notification
+    capacity        503
+    notification    204 durable, 503 retry later, 400 not a notification
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ if TYPE_CHECKING:
     from bridge.ports.http_results import NotificationAnswered
 
 
-#: Takes a body and calls back, once, now or later.
+#: Takes a body and calls back exactly once, immediately or later.
 Take: TypeAlias = "Callable[[bytes, NotificationAnswered], None]"
-#: Called with the status of a request that was refused, and the address of its client where that is known.
+#: Called with the status of a refused request, and its client's address if known.
 Refused: TypeAlias = "Callable[[int, str | None], None]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSettings:
-    """The requests that are let in."""
+    """The checks and limits of the webhook endpoint."""
 
     path: str
-    #: Each is the whole value of an `Authorization` header; several during rotation. None lets in every request.
+    #: Allowed values of the `Authorization` header; several during rotation. Empty: each request is allowed.
     authorization: tuple[bytes, ...] = field(default=(), repr=False)
-    #: Where clients may come from; none: anywhere.
+    #: The clients' networks; empty: any.
     allow: tuple[Network, ...] = ()
-    #: Whose `X-Forwarded-For` is believed.
+    #: The proxies whose `X-Forwarded-For` is trusted.
     trusted_proxies: tuple[Network, ...] = ()
     #: Bytes.
     max_body: int = 64 * 1024
     #: Seconds from the headers to the last byte of the body.
     body_timeout: float = 10.0
-    #: Notifications handed over and not yet answered.
+    #: Notifications that are being processed.
     max_in_flight: int = 256
-    #: Seconds after which the provider may come again, where we can't take a notification.
+    #: Seconds in the `Retry-After` of a 503.
     retry_after: int = 5
 
     def __post_init__(self) -> None:
         if not all(self.authorization):
-            raise ValueError("an empty authorization would let in requests without one")
+            raise ValueError("an empty authorization would accept requests without one")
 
 
 _NO_CONTENT = Response(204)
@@ -77,12 +77,12 @@ def _ignore(status: int, client: str | None) -> None:
 
 
 class Webhook(Application):
-    """The endpoint that the provider posts notifications to."""
+    """The endpoint to which the provider posts notifications."""
 
     def __init__(self, settings: EndpointSettings, take: Take, *, refused: Refused = _ignore) -> None:
-        """Hand the bodies of the requests that `settings` let in to `take`.
+        """Pass the bodies of requests that `settings` allow to `take`.
 
-        `refused` is called for each request that `take` never saw.
+        `refused` is called for each request that is not passed on.
         """
         self.max_body = settings.max_body
         self.body_timeout = settings.body_timeout
@@ -93,14 +93,14 @@ class Webhook(Application):
         self._in_flight = 0
 
     def check_head(self, request: Request) -> Response | None:
-        """Answer what the headers refuse."""
+        """Return the response to a request that its headers refuse."""
         answer = self._refusal(request)
         if answer is not None:
             self.on_refused(request, answer.status)
         return answer
 
     def handle(self, request: Request, answer: Callable[[Response], None]) -> None:
-        """Have a notification taken, and answer once it was."""
+        """Pass on a notification, and respond once it has been processed."""
         if self._in_flight >= self._settings.max_in_flight:
             self.on_refused(request, self.unavailable.status)
             answer(self.unavailable)
@@ -113,7 +113,7 @@ class Webhook(Application):
             raise
 
     def on_refused(self, request: Request, status: int) -> None:
-        """Report a request that was not taken."""
+        """Report a refused request."""
         client = self._client(request)
         self._report_refused(status, None if client is None else str(client))
 
@@ -132,7 +132,7 @@ class Webhook(Application):
                 answer(failure(result, request))
 
     def _refusal(self, request: Request) -> Response | None:
-        """Check the head, in the order of what a check costs."""
+        """Check the head, the cheapest check first."""
         settings = self._settings
         if request.method != "POST":
             return _METHOD_NOT_ALLOWED
@@ -149,7 +149,7 @@ class Webhook(Application):
         return None if request.is_json() else MEDIA_TYPE
 
     def _is_allowed(self, request: Request) -> bool:
-        """Whether it comes from an allowed network; an unknown client does not."""
+        """Whether the client is in an allowed network; an unknown client is not."""
         client = self._client(request)
         return client is not None and is_in(client, self._settings.allow)
 

@@ -1,4 +1,4 @@
-"""Asks the admin ports of other processes on this machine, and puts together what they answer."""
+"""A client for the admin ports of other processes on this machine, and the merger of their metrics."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: Where they listen: only this machine may reach them.
+#: The address of the admin ports: only this machine can reach them.
 HOST = "127.0.0.1"
-#: Seconds that one may take to answer. Clients of ours wait a few.
+#: Seconds for a response. Clients of the supervisor wait longer.
 TIMEOUT = 1.0
 
 
 async def scrape(port: int, path: str) -> str | None:
-    """Return the body that `GET path` brings, with any status; None where it is not there soon."""
+    """Return the body of `GET path`, with any status; None if no response comes in time."""
     try:
         async with asyncio.timeout(TIMEOUT):
             answer = await _get(port, path)
@@ -45,14 +45,14 @@ async def _get(port: int, path: str) -> bytes:
 
 
 class Merged(Collector):
-    """The metrics of several processes as those of one, each sample with the number of the process it is of."""
+    """The metrics of several processes as one collector; each sample has the number of its process."""
 
     def __init__(self, expositions: Mapping[int, str]) -> None:
-        """`expositions` are in OpenMetrics' format, by process; one that is not whole is left out."""
+        """`expositions` are in the OpenMetrics format, by process; incomplete ones are skipped."""
         self._expositions = expositions
 
     def collect(self) -> Iterable[Metric]:
-        """Return each family once."""
+        """Return each metric family once."""
         merged: dict[str, Metric] = {}
         for number, text in self._expositions.items():
             for family in _read(text):
@@ -68,5 +68,5 @@ def _read(text: str) -> list[Metric]:
     try:
         return list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
     except ValueError:
-        # Its process ended while it answered.
+        # The process ended during its response.
         return []

@@ -1,4 +1,4 @@
-"""The command API: what services may submit and ask for, and their responses (docs/messages.md).
+"""The command API: submitting and looking up commands, with the responses (docs/messages.md).
 
     path            404
     method          405
@@ -6,11 +6,11 @@
     authorization   401
     content type    415, also for a compressed body
     body            413 too large, 408 too slow
-    room            503
+    capacity        503
     key             400
-    taking it       202 the broker has it, 400 not readable, 422 not valid, 409 another command, 503 not now
+    command         202 the broker has it, 400 not readable, 422 not valid, 409 another command, 503 retry later
 
-A command that is not answered 202 is not on the queue. The exception is a 503 without a confirm in time: it may be on
+A command that is not answered 202 is not in the queue. The exception is a 503 without a confirm in time: it may be in
 the queue or not. The same command may be submitted again with the same id.
 """
 
@@ -37,35 +37,35 @@ if TYPE_CHECKING:
     from bridge.adapters.http.server.response import Response
     from bridge.ports.http_results import CommandAnswered, CommandShown, SubmitResult, Unknown
 
-#: Behind it stands the id of one that is asked for.
-_ONE = f"{SUBMIT_PATH}/"
+#: The path prefix before the id of a command.
+_COMMAND_PATH = f"{SUBMIT_PATH}/"
 #: Seconds from a head to the last byte of its body.
 BODY_TIMEOUT = 10.0
 
 
-#: Takes a command and calls back, once, now or later; raises Invalid for a body that is no command.
+#: Takes a command and calls back exactly once, immediately or later; raises Invalid for a body without a command.
 Take: TypeAlias = "Callable[[SubmittedCommand, CommandAnswered], None]"
-#: Looks a command up by its id and calls back, once, now or later.
+#: Looks a command up by its id and calls back exactly once, immediately or later.
 Show: TypeAlias = "Callable[[str, CommandShown], None]"
-#: Called with the operation that a refused request was for, its status, and the address of its client.
+#: Called with a refused request's operation, its status, and its client's address.
 Refused: TypeAlias = "Callable[[Operation, int, str | None], None]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitEndpointSettings:
-    """The requests that are let in."""
+    """The checks and limits of the command API."""
 
-    #: Each is the whole value of an `Authorization` header; several during rotation.
+    #: Allowed values of the `Authorization` header; several during rotation.
     authorization: tuple[bytes, ...] = field(repr=False)
-    #: Bytes; what is larger no worker would take.
+    #: Bytes; no worker would accept a larger command.
     max_body: int = MAX_BODY
     body_timeout: float = BODY_TIMEOUT
-    #: Commands handed over and not yet answered.
+    #: Commands that are being submitted.
     max_in_flight: int = 200
 
     def __post_init__(self) -> None:
         if not self.authorization or not all(self.authorization):
-            raise ValueError("without an authorization, requests without one would be let in")
+            raise ValueError("without an authorization, requests without one would be accepted")
 
 
 _NOT_FOUND = problem(404)
@@ -79,12 +79,12 @@ _NO_KEY = problem(
 
 
 class Submit(Application):
-    """The endpoints that services submit commands to and look them up at."""
+    """The endpoints for submitting and looking up commands."""
 
     unavailable = BUSY
 
     def __init__(self, settings: SubmitEndpointSettings, take: Take, show: Show, *, refused: Refused) -> None:
-        """Hand what `settings` let in to `take` and `show`; `refused` is called for each request that neither saw."""
+        """Pass allowed requests to `take` and `show`; `refused` is called for each other request."""
         self.max_body = settings.max_body
         self.body_timeout = settings.body_timeout
         self._settings = settings
@@ -94,16 +94,16 @@ class Submit(Application):
         self._in_flight = 0
 
     def check_head(self, request: Request) -> Response | None:
-        """Answer what the headers refuse."""
+        """Return the response to a request that its headers refuse."""
         answer = self._refusal(request)
         if answer is not None:
             self.on_refused(request, answer.status)
         return answer
 
     def handle(self, request: Request, answer: Callable[[Response], None]) -> None:
-        """Have a command taken or looked up, and answer once it was."""
+        """Submit or look up a command, and respond with the result."""
         if operation_of(request) is Operation.SHOW:
-            self._show(request.path.removeprefix(_ONE), partial(self._shown, request, answer))
+            self._show(request.path.removeprefix(_COMMAND_PATH), partial(self._shown, request, answer))
             return
         given = request.fields.get(HEADER)
         key = None if given is None else read_key(given)
@@ -115,7 +115,7 @@ class Submit(Application):
             return
         self._in_flight += 1
         try:
-            self._take(_handed(request, key), partial(self._taken, request, answer))
+            self._take(_submitted(request, key), partial(self._taken, request, answer))
         except Invalid as error:
             self._in_flight -= 1
             answer(invalid_answer(error))
@@ -124,7 +124,7 @@ class Submit(Application):
             raise
 
     def on_refused(self, request: Request, status: int) -> None:
-        """Report a request that was not taken."""
+        """Report a refused request."""
         self._report_refused(operation_of(request), status, request.peer)
 
     def _refuse(self, request: Request, answer: Callable[[Response], None], refusal: Response) -> None:
@@ -132,7 +132,7 @@ class Submit(Application):
         answer(refusal)
 
     def _refusal(self, request: Request) -> Response | None:
-        if request.path != SUBMIT_PATH and not _names_one(request):
+        if request.path != SUBMIT_PATH and not _has_id(request):
             return _NOT_FOUND
         operation = operation_of(request)
         if operation is Operation.NONE:
@@ -143,7 +143,7 @@ class Submit(Application):
             return UNAUTHORIZED
         if operation is Operation.SUBMIT and request.is_coded():
             return CODED
-        return MEDIA_TYPE if operation is Operation.SUBMIT and not _says_json(request) else None
+        return MEDIA_TYPE if operation is Operation.SUBMIT and not _is_json(request) else None
 
     def _taken(
         self, request: Request, answer: Callable[[Response], None], id_: str, result: SubmitResult | Exception
@@ -164,23 +164,23 @@ class Submit(Application):
 
 
 def operation_of(request: Request) -> Operation:
-    """Return what a request is for, by its path and method."""
+    """Return the operation of a request, by its path and method."""
     if request.path == SUBMIT_PATH:
         return Operation.SUBMIT if request.method == "POST" else Operation.NONE
-    is_show = _names_one(request) and request.method in {"GET", "HEAD"}
+    is_show = _has_id(request) and request.method in {"GET", "HEAD"}
     return Operation.SHOW if is_show else Operation.NONE
 
 
-def _names_one(request: Request) -> bool:
-    return request.path.startswith(_ONE) and request.path != _ONE
+def _has_id(request: Request) -> bool:
+    return request.path.startswith(_COMMAND_PATH) and request.path != _COMMAND_PATH
 
 
-def _says_json(request: Request) -> bool:
-    """Require a JSON content type: a page in a browser can post without one, but no JSON."""
+def _is_json(request: Request) -> bool:
+    """Require a JSON content type: a web page of another origin can post without one, but not with JSON's."""
     return b"content-type" in request.fields and request.is_json()
 
 
-def _handed(request: Request, key: str | None) -> SubmittedCommand:
+def _submitted(request: Request, key: str | None) -> SubmittedCommand:
     traceparent = request.fields.get(b"traceparent")
     return SubmittedCommand(
         body=bytes(request.body),

@@ -1,4 +1,4 @@
-"""The admin port of a supervisor: it answers for all of its processes (SPEC section 6)."""
+"""The admin port of a supervisor, which answers for all its processes (specification section 6)."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from bridge.ports.http_results import Process
 
 
-#: Said of a process that listens and does not answer.
+#: The detail for a process that listens and does not answer.
 SILENT = "does not answer"
-#: What a process calls its reason that its threads go on.
+#: The name of the reason that reports whether a process's threads run.
 WORKING = "working"
 
 
 class SupervisorAdmin(Application):
-    """The pages of all processes."""
+    """The pages for all processes."""
 
-    #: Seconds; a page is asked for without a body.
+    #: Seconds; requests for a page have no body.
     body_timeout = 1.0
 
     def __init__(
@@ -48,15 +48,15 @@ class SupervisorAdmin(Application):
         self._processes = processes
         self._draining = draining
         self._own = own
-        #: Those whose processes are being asked: an event loop keeps none by itself.
+        #: Tasks that poll the processes: the event loop holds no strong reference to them.
         self._polling: set[asyncio.Task[None]] = set()
 
     def check_head(self, request: Request) -> Response | None:
-        """Answer what needs no process."""
+        """Return the response to a request that needs no process."""
         return refusal_of(request)
 
     def handle(self, request: Request, answer: Callable[[Response], None]) -> None:
-        """Ask the processes, and answer then."""
+        """Poll the processes, then respond."""
         task = asyncio.get_running_loop().create_task(self._handle(request, answer))
         self._polling.add(task)
         task.add_done_callback(self._polling.discard)
@@ -66,8 +66,8 @@ class SupervisorAdmin(Application):
         page = pages.get(request.path, self._metrics)
         try:
             answered = await page(request)
-        except Exception as mistake:  # noqa: BLE001 - the client is not told of any
-            answered = failure(mistake, request)
+        except Exception as error:  # noqa: BLE001 - the client gets no details
+            answered = failure(error, request)
         answer(answered)
 
     async def _liveness(self, _: Request) -> Response:
@@ -83,12 +83,12 @@ class SupervisorAdmin(Application):
         registry = CollectorRegistry()
         registry.register(self._own)
         registry.register(Merged({number: text for number, text in zip(ports, texts, strict=True) if text}))
-        # Some milliseconds for each process, in which the others are to be answered.
+        # In a thread: merging takes some milliseconds for each process.
         return await asyncio.to_thread(metrics_answer, request, registry)
 
 
 async def readiness_of_all(processes: Sequence[Process], *, draining: bool) -> Readiness:
-    """Ask all processes; return what they say, each reason named after its process."""
+    """Poll all processes; return their reasons, each named after its process."""
     found = await asyncio.gather(*map(_readiness_of, processes))
     return Readiness(
         ready=not draining and all(one.ready for one in found),
@@ -100,7 +100,7 @@ async def readiness_of_all(processes: Sequence[Process], *, draining: bool) -> R
 
 
 def stall_of(readiness: Readiness) -> str | None:
-    """Say which process stands still, or does not answer; one that starts again is none of these."""
+    """Return the process that is stalled or does not answer; None without one. A restarting process does not count."""
     for reason in readiness.reasons:
         if not reason.ok and (reason.name.endswith(f": {WORKING}") or reason.detail == SILENT):
             return f"{reason.name}: {reason.detail}"
@@ -108,7 +108,7 @@ def stall_of(readiness: Readiness) -> str | None:
 
 
 async def _readiness_of(process: Process) -> Readiness:
-    """Return what one process says of itself, its reasons named after it."""
+    """Return the readiness of one process, with its reasons named after it."""
     name = f"process {process.number}"
     if process.port is None:
         return Readiness(ready=False, reasons=(Reason(name, ok=False, detail=process.detail),))

@@ -1,4 +1,4 @@
-"""The ledger's databases: the only room that imports SQLAlchemy."""
+"""The SQL ledger and its stores; the only package that imports SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def open_ledger(url: str) -> SqlLedger:
-    """Open the ledger that `url` names, bringing its tables to this bridge's revision.
+    """Open the ledger that `url` names and migrate its tables to this bridge's revision.
 
-    See `bridge.domain.ledger_url` for what it may be.
+    `bridge.domain.ledger_url` describes `url`.
 
     Raises:
-        LedgerUnavailable: it can't be opened.
-        LedgerUnusable: it is another bridge's, or `url` names a database that this bridge can't use.
+        LedgerUnavailable: the ledger can't be opened.
+        LedgerUnusable: another version of the bridge wrote it, or this bridge can't use the database.
 
     """
-    # Not at the top: each database's driver is loaded where it is used.
+    # Imported here: each driver is loaded only where it is used.
     match _named(url):
         case PostgresDatabase(parameters):
             from bridge.adapters.store.postgresql import open_postgresql
@@ -40,8 +40,8 @@ def check_url(url: str) -> None:
     """Check that this bridge can use the database that `url` names, without connecting to it.
 
     Raises:
-        LedgerUnusable: it can't: it is another kind, `url` can't be read, the driver or a certificate is missing, or
-            others can write to the file.
+        LedgerUnusable: the database is of an unknown kind, `url` can't be parsed, the driver or a certificate is
+            missing, or every user of the machine can write to the file.
 
     """
     match _named(url):
@@ -56,7 +56,7 @@ def check_url(url: str) -> None:
 
 
 def open_seen(url: str) -> SqlSeen:
-    """Open the memory of notifications in the ledger that `url` names, bringing its tables to this bridge's revision.
+    """Open the store of seen notifications in the ledger that `url` names and migrate its tables.
 
     Raises:
         LedgerUnavailable: as `open_ledger` does.
@@ -75,7 +75,7 @@ def open_seen(url: str) -> SqlSeen:
 
 
 def open_receipts(url: str) -> SqlReceipts:
-    """Open what is known of awaited receipts in the ledger that `url` names, bringing its tables to this revision.
+    """Open the store of pending receipts in the ledger that `url` names and migrate its tables.
 
     Raises:
         LedgerUnavailable: as `open_ledger` does.
@@ -94,10 +94,10 @@ def open_receipts(url: str) -> SqlReceipts:
 
 
 def read_ledger(url: str) -> LedgerReader:
-    """Return the ledger that `url` names to look at: nothing is created and nothing changed.
+    """Open the ledger that `url` names for reading only; nothing is created or changed.
 
     Raises:
-        LedgerUnavailable: there is none.
+        LedgerUnavailable: the ledger does not exist.
         LedgerUnusable: `url` names a database that this bridge can't use.
 
     """

@@ -1,4 +1,4 @@
-"""A PostgreSQL connection that does not wait for ever, and is not kept once it is of no more use.
+"""A PostgreSQL connection with a timeout on the client's side.
 
 Imported only where the driver is installed.
 """
@@ -19,61 +19,61 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Errors that belong to the session, not to the statement: a new session may have another server, which has none of
-#: them. Classes and codes of PostgreSQL's documentation, appendix A: connections, shutdowns, internal errors; "cached
-#: plan must not change result type", read-only, timeouts in a transaction, prepared statements lost or there already.
-_OVER = ("08", "57P", "XX", "0A000", "25006", "25P03", "25P04", "26000", "42P05")
+#: Errors of the session rather than of the statement: a new session may reach a server without them. SQLSTATE classes
+#: and codes (PostgreSQL documentation, appendix A): connections, shutdowns, internal errors, "cached plan must not
+#: change result type", read-only, timeouts in a transaction, prepared statements that are lost or exist already.
+_SESSION_ERRORS = ("08", "57P", "XX", "0A000", "25006", "25P03", "25P04", "26000", "42P05")
 
 
-class Silence(psycopg.OperationalError, TimeoutError):
-    """The server has not answered; nobody knows what became of the statement."""
+class StatementTimeout(psycopg.OperationalError, TimeoutError):
+    """The server has not answered; the result of the statement is unknown."""
 
 
-class PatientConnection(psycopg.Connection[Any]):
-    """A connection that ends itself when the server has not answered for `timeout` seconds, or ended the session.
+class TimedConnection(psycopg.Connection[Any]):
+    """A connection that closes itself when the server is silent for `timeout` seconds or ended the session.
 
-    The server's own timeouts are no help against a server that stands still. A closed connection leaves the pool.
+    The server's own timeouts do not work while the server is stalled. A closed connection leaves the pool.
     """
 
     timeout: float
-    #: Behind a connection pooler, the statement that makes a transaction's settings; empty where the session has them.
-    settles: str = ""
-    #: The lineage of the server that the session, or behind a pooler the transaction, leads to, as far as known.
+    #: Behind a connection pooler, the statement that applies a transaction's settings; otherwise empty.
+    transaction_settings: str = ""
+    #: The lineage of the server behind the session, or behind the transaction with a pooler; None if unknown.
     lineage: Lineage | None = None
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Wait as psycopg does, but not for ever."""
+        """Wait as psycopg does, with a timeout."""
         try:
             return super().wait(gen, interval, self.timeout if timeout is None else timeout)
-        except psycopg.errors._WaitTimeout as e:  # noqa: SLF001 - nothing else tells it from the server's errors
-            # Not closed in order: that would wait for the server again.
+        except psycopg.errors._WaitTimeout as e:  # noqa: SLF001 - nothing else separates it from the server's errors
+            # An orderly close would wait for the server again.
             self.pgconn.finish()
-            raise Silence(f"no answer within {self.timeout:g} s") from e
+            raise StatementTimeout(f"no answer within {self.timeout:g} s") from e
         except psycopg.Error as e:
-            if e.sqlstate is not None and e.sqlstate.startswith(_OVER):
+            if e.sqlstate is not None and e.sqlstate.startswith(_SESSION_ERRORS):
                 self.pgconn.finish()
             raise
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Give the statements of the block one transaction, with its settings.
+    def in_transaction(self) -> Iterator[None]:
+        """Run the statements of the block in one transaction with the settings.
 
         Raises:
-            ReadOnlySqlTransaction: the pooler leads to a server that takes no writes.
+            ReadOnlySqlTransaction: the pooler leads to a server that accepts no writes.
 
         """
         with self.transaction():
-            read_only, *_ = self.execute(self.settles.encode()).fetchone() or ("on",)
+            read_only, *_ = self.execute(self.transaction_settings.encode()).fetchone() or ("on",)
             if read_only == "on":
                 self.pgconn.finish()
                 raise psycopg.errors.ReadOnlySqlTransaction(READ_ONLY)
             yield
 
 
-#: Said of a server that a pooler leads to.
+#: The error for a read-only server behind a pooler.
 READ_ONLY = "read-only: the pooler leads to a standby, or to a database with default_transaction_read_only"
 
 
-def connection_class(timeout: float) -> type[PatientConnection]:
-    """Return connections of that patience, in seconds."""
-    return type("Connection", (PatientConnection,), {"timeout": timeout})
+def connection_class(timeout: float) -> type[TimedConnection]:
+    """Return a connection class with this timeout in seconds."""
+    return type("Connection", (TimedConnection,), {"timeout": timeout})

@@ -1,4 +1,4 @@
-"""Facts about the ledger itself, in its table `meta`: its name, which copy it is, and when it was restored."""
+"""Facts about the ledger itself, in its table `meta`: its identity, lineage and last restore."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ _PUT = text(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a ledger says of itself."""
+    """The facts that a ledger records about itself."""
 
-    #: Names this ledger and its copies; every other ledger has another name.
+    #: The name of this ledger and its copies; every other ledger has another one.
     identity: str | None
     remembered: Remembered | None
     restored: Restored | None
 
 
 def facts_of(connection: Connection) -> Facts:
-    """Return what is noted.
+    """Return the recorded facts.
 
     Raises:
-        LedgerUnavailable: a time in it is no number.
+        LedgerUnavailable: a recorded time is not a number.
 
     """
     noted: dict[str, str] = {row.key: row.value for row in connection.execute(select(meta))}
@@ -67,16 +67,18 @@ def _restored(noted: Mapping[str, str]) -> Restored | None:
         at = float(noted[RESTORED_AT])
         return Restored(at=at, since=float(noted.get(LOST_SINCE, at)))
     except ValueError as e:
-        raise LedgerUnavailable(f"the ledger's {RESTORED_AT} or {LOST_SINCE} is no time") from e
+        raise LedgerUnavailable(
+            f"{RESTORED_AT} or {LOST_SINCE} in the ledger's table meta is not a number"
+        ) from e
 
 
 def new_identity() -> str:
-    """Return a name that no ledger has: letters alone, which no log takes for a phone number."""
+    """Return a name that no ledger has: letters only, which log redaction does not take for a phone number."""
     return "".join(secrets.choice(string.ascii_lowercase) for _ in range(20))
 
 
 def begin(connection: Connection, lineage: Lineage | None) -> None:
-    """Give the ledger a name, and have it remember its lineage, where it is new; all of it is locked."""
+    """Give a new ledger a name and record its lineage; the caller has locked the whole ledger."""
     if facts_of(connection).identity is not None:
         return
     _put(connection, IDENTITY, new_identity())
@@ -85,15 +87,15 @@ def begin(connection: Connection, lineage: Lineage | None) -> None:
 
 
 def rename(connection: Connection, identity: str) -> None:
-    """Give the ledger another name, by which the broker has no mark of its lineage until `remember`."""
+    """Give the ledger another name. Until `remember` the broker has no record of its lineage under that name."""
     _put(connection, IDENTITY, identity)
     _put(connection, IS_MARKED, "no")
 
 
 def remember(connection: Connection, lineage: Lineage, *, is_marked: bool) -> None:
-    """Have the ledger remember its lineage, and whether the broker has the mark of it.
+    """Record the ledger's lineage, and whether the broker has it recorded, too.
 
-    Where it has not, it may have one of before.
+    If the broker has not, it may still have the previous lineage.
     """
     before = facts_of(connection).remembered
     if is_marked:
@@ -105,7 +107,7 @@ def remember(connection: Connection, lineage: Lineage, *, is_marked: bool) -> No
 
 
 def restore(connection: Connection, restored: Restored) -> None:
-    """Note that the ledger was restored."""
+    """Record that the ledger was restored."""
     _put(connection, RESTORED_AT, str(restored.at))
     _put(connection, LOST_SINCE, str(restored.since))
 
@@ -115,9 +117,9 @@ def _put(connection: Connection, key: str, value: str) -> None:
 
 
 def last_commit_at(connection: Connection, since: float) -> float | None:
-    """Return when the ledger last changed a command, in seconds since the epoch; None where that can't be known.
+    """Return the time of the last change to a command, in seconds since the epoch; None if it can't be known.
 
-    It can't where there is none, nor where the clock was set after `since`: times of before and after do not compare.
+    Without commands it is unknown, and also if the clock was set after `since`: such times do not compare.
     """
     clock = select(buckets.c.next_free).where(buckets.c.name == CLOCK)
     set_at = connection.execute(clock).scalar_one_or_none()

@@ -1,4 +1,4 @@
-"""The ledger in a SQL database: each batch of changes is one unit of work, in one durable transaction."""
+"""The SQL ledger: each batch of changes is one unit of work in one durable transaction."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ if TYPE_CHECKING:
 
 
 class Database(Protocol):
-    """What differs between the databases. Its methods raise LedgerUnavailable."""
+    """The differences between the databases. All methods raise LedgerUnavailable."""
 
     engine: Engine
 
     @property
     def statements(self) -> Statements:
-        """Its SQL."""
+        """The SQL statements of this database."""
         ...
 
     def transaction(
         self, read_sets: Sequence[ReadSet] | None = (), check: Callable[[Connection], None] | None = None
     ) -> AbstractContextManager[Connection]:
-        """Commit durably what the block does, with all that `read_sets` name locked; None locks everything.
+        """Commit the block durably, with everything in `read_sets` locked; None locks the whole ledger.
 
-        `check` refuses a session that leads to another server than the one that was confirmed.
+        `check` refuses a session with another server than the confirmed one.
         """
         ...
 
     def time(self, check: Callable[[Connection], None]) -> float | None:
-        """Return the server's time; None for a file, which has the machine's."""
+        """Return the server's time; None for a file, which uses the machine's clock."""
         ...
 
     def lineage_of(self, connection: Connection) -> Lineage | None:
-        """Return the lineage of the server that a session leads to; None where it has none or does not say."""
+        """Return the lineage of the server behind a session; None if it has none or does not report it."""
         ...
 
 
 class SqlLedger:
-    """Fills the port `Ledger`. Used by one thread at a time, `recall` and `prune` aside: they may have their own."""
+    """Fills the port `Ledger`. For one thread at a time; `recall` and `prune` may run on another thread."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        #: The revision its tables had when it was opened; None where there were none.
+        #: The revision of the tables when the ledger was opened; None without tables.
         self.revision_before: str | None = None
-        #: Which copy of the database it is in. May be used by another thread than the rest.
+        #: The lineage of the database. Another thread than the ledger's may use it.
         self.lineages = Lineages(database)
 
     @property
@@ -65,10 +65,10 @@ class SqlLedger:
         return self.lineages.identity
 
     def open(self) -> None:
-        """Bring the tables to our revision; of processes that do so at once, one does.
+        """Migrate the tables to this bridge's revision; of several processes, one does it.
 
         Raises:
-            LedgerUnavailable: the database can't be reached or is of another bridge.
+            LedgerUnavailable: the database can't be reached, or another version of the bridge wrote it.
 
         """
         with self._database.transaction(None) as connection:
@@ -76,7 +76,7 @@ class SqlLedger:
             self.lineages.begin(connection)
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
-        """Carry the changes out in one durable transaction; see `bridge.ports.Ledger`."""
+        """Apply the changes in one durable transaction; see `bridge.ports.Ledger`."""
         sql, read_sets = self._database.statements, [change.read_set for change in changes]
         try:
             with self._database.transaction(read_sets, self.lineages.check) as connection:
@@ -87,30 +87,30 @@ class SqlLedger:
                 unit_of_work.write(connection, sql, unit, commands, buckets)
         except LedgerUnavailable as e:
             if isinstance(e.__cause__, DataError | IntegrityError):
-                # The database is well: it is what is to be written that it does not take.
+                # The database works; it refuses these values.
                 raise ChangeRefused(str(e)) from e
             raise
         except (ArithmeticError, TypeError, ValueError) as e:
-            # The driver's, of what it can't write. Its words may hold a number.
+            # The driver can't encode a value. The error's text may contain a phone number.
             raise ChangeRefused(type(e).__name__) from e
         return results
 
     def time(self) -> float | None:
-        """Return the database server's time; None for SQLite, which has the machine's. See `bridge.ports.Ledger`."""
+        """Return the database server's time; None for SQLite, which uses the machine's clock."""
         return self._database.time(self.lineages.check)
 
     def prune(self, before: float) -> int:
-        """Forget some of the commands that `retention.is_over` since `before`; returns how many, 0 once all are.
+        """Delete a batch of the commands that `retention.is_over` selects; return their number, 0 when none is left.
 
         Raises:
-            LedgerUnavailable: nothing was forgotten.
+            LedgerUnavailable: nothing was deleted.
 
         """
         with self._database.transaction((), self.lineages.check) as connection:
             ids = retention.candidates(connection, before)
         read_sets = [retention.read_set_of(id_) for id_ in ids]
         with self._database.transaction(read_sets, self.lineages.check) as connection:
-            return retention.forget(connection, ids, before)
+            return retention.delete_commands(connection, ids, before)
 
     def close(self) -> None:
         """Close the connections."""
@@ -118,10 +118,10 @@ class SqlLedger:
 
 
 def unavailable(error: Exception) -> LedgerUnavailable:
-    """Name the cause without the statement: its parameters hold numbers and texts."""
+    """Return the error without the statement, whose parameters contain phone numbers and texts."""
     cause = getattr(error, "orig", None) or error
     if isinstance(cause, SQLAlchemyError):
         return LedgerUnavailable(type(cause).__name__)
-    # The first line: the further ones of PostgreSQL's errors quote rows.
+    # The first line only: the further lines of PostgreSQL's errors quote rows.
     first, _, _ = str(cause).partition("\n")
     return LedgerUnavailable(f"{type(cause).__name__}: {first}")

@@ -1,4 +1,4 @@
-"""Whether libpq, and this machine's files, can do what a URL's parameters ask. Nothing is connected to.
+"""Checks that libpq accepts a URL's parameters and can read the files that they name; nothing is connected to.
 
 Imported only where the driver is installed.
 """
@@ -21,34 +21,34 @@ from bridge.ports import LedgerUnusable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-#: A directory of sockets that does not exist: to connect there fails at once, after the parameters were judged.
+#: A directory of sockets that does not exist: connecting there fails at once, after libpq checked the parameters.
 _NOWHERE = {"host": "/nowhere/of-sms-bridge", "hostaddr": "", "port": "5432"}
-#: Left out of that judgement: they are a host's, or can't be met by a socket.
-_PLACES = ("host", "hostaddr", "port", "gssencmode", "requirepeer")
+#: Not checked: these select a host, or can't be met by a socket.
+_HOST_PARAMETERS = ("host", "hostaddr", "port", "gssencmode", "requirepeer")
 _ENCRYPTION = frozenset({"disable", "prefer", "require"})
 
 
 def check_parameters(parameters: Mapping[str, str]) -> None:
-    """Check that a connection can be tried with these parameters.
+    """Check that libpq accepts these parameters.
 
     Raises:
-        LedgerUnusable: it can't; the text names the parameters at fault, and no part of their values.
+        LedgerUnusable: it does not; the text names the parameters at fault without their values.
 
     """
     if parameters.get("gssencmode", "prefer") not in _ENCRYPTION:
         raise _refused(["gssencmode"])
-    judged = {name: value for name, value in parameters.items() if name not in _PLACES}
+    judged = {name: value for name, value in parameters.items() if name not in _HOST_PARAMETERS}
     if not _is_taken(judged):
         raise _refused(_at_fault(judged))
     _check_files(parameters)
 
 
 def _is_taken(parameters: Mapping[str, str]) -> bool:
-    """Return whether libpq refuses only the directory, as it does without any further parameter."""
-    return _complaint(parameters) == _complaint({})
+    """Return whether libpq refuses only the directory, as it does without any other parameter."""
+    return _error_message(parameters) == _error_message({})
 
 
-def _complaint(parameters: Mapping[str, str]) -> bytes:
+def _error_message(parameters: Mapping[str, str]) -> bytes:
     connection = pq.PGconn.connect_start(make_conninfo(**{**parameters, **_NOWHERE}).encode())
     try:
         return connection.error_message
@@ -57,44 +57,44 @@ def _complaint(parameters: Mapping[str, str]) -> bytes:
 
 
 def _at_fault(parameters: Mapping[str, str]) -> list[str]:
-    """Return those without any one of which all would be well; else those that are refused by themselves; else all."""
-    cures = [
+    """Return the parameters each of whose removal helps; else those that are refused alone; else all."""
+    removable = [
         name for name in parameters if _is_taken({key: parameters[key] for key in parameters if key != name})
     ]
     wrong = [name for name, value in parameters.items() if not _is_taken({name: value})]
-    return cures or wrong or list(parameters)
+    return removable or wrong or list(parameters)
 
 
 def _refused(names: Iterable[str]) -> LedgerUnusable:
     return LedgerUnusable(
-        f"ledger.url: libpq does not take the value of {', '.join(sorted(names))}, or not together with the other "
+        f"ledger.url: libpq does not accept the value of {', '.join(sorted(names))}, or not together with the other "
         "parameters: see PostgreSQL's documentation, Parameter Key Words"
     )
 
 
 def _check_files(parameters: Mapping[str, str]) -> None:
-    """Check the certificates and keys that are named, and that there is a CA where the server is to be verified.
+    """Check the named certificates and keys, and that a CA exists where the server is to be verified.
 
     Raises:
-        LedgerUnusable: one can't be used.
+        LedgerUnusable: a file can't be used.
 
     """
     mode = parameters.get("sslmode") or os.environ.get("PGSSLMODE", "")
     root = _file(parameters, "sslrootcert", "root.crt")
     if root != Path("system") and ("sslrootcert" in parameters or mode.startswith("verify-")):
-        with _naming("sslrootcert"):
+        with _errors_named("sslrootcert"):
             ssl.create_default_context(cafile=root)
     if "sslcert" in parameters:
         key = _file(parameters, "sslkey", "postgresql.key")
-        with _naming("sslkey"):
+        with _errors_named("sslkey"):
             _check_private(key)
-        with _naming("sslcert"):
+        with _errors_named("sslcert"):
             password = parameters.get("sslpassword", "")
             ssl.create_default_context().load_cert_chain(parameters["sslcert"], key, lambda: password)
 
 
 def _file(parameters: Mapping[str, str], name: str, default: str) -> Path:
-    """Return the file that libpq takes: the parameter's, the environment variable's, or its default."""
+    """Return the file that libpq uses: from the parameter, the environment variable, or the default."""
     named = parameters.get(name) or os.environ.get(f"PG{name.upper()}")
     return Path(named) if named else Path.home() / ".postgresql" / default
 
@@ -113,10 +113,10 @@ def _check_private(key: Path) -> None:
 
 
 @contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Name the parameter whose file can't be used."""
+def _errors_named(name: str) -> Iterator[None]:
+    """Add the parameter's name to the error about its file."""
     try:
         yield
     except OSError as e:
-        # OpenSSL's errors are OSErrors, too: their text names no file and no password.
+        # OpenSSL's errors are OSErrors, too. Their text contains no file name and no password.
         raise LedgerUnusable(f"ledger.url: the file of {name} can't be used: {e.strerror or e}") from e

@@ -1,4 +1,4 @@
-"""Which copy of the database the ledger is in, as its sessions say, and what the ledger notes of that."""
+"""The lineage of a process's ledger: comparison of each session with the confirmed one, and the ledger's record."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ if TYPE_CHECKING:
     from bridge.domain.ledger import Restored
     from bridge.domain.lineage import Lineage, Remembered
 
-#: Seconds that a transaction waits for a new lineage to be compared with the broker.
+#: Seconds that a transaction waits until a new lineage was compared with the broker.
 TIMEOUT = 2.0
 
 
 class Lineages:
     """The lineage of one process's ledger.
 
-    Its methods but `check` are for one thread, which need not be the ledger's. All of them raise LedgerUnavailable.
+    All methods but `check` are for one thread, which need not be the ledger's. All of them raise LedgerUnavailable.
     """
 
     def __init__(self, database: Database) -> None:
         self._read = database.lineage_of
-        #: Its transactions check no lineage.
+        #: These transactions check no lineage.
         self._transaction = database.transaction
-        #: The lineage that was compared with the broker; sessions of any other one are refused.
+        #: The lineage that was compared with the broker; sessions with any other one are refused.
         self._confirmed: Lineage | None = None
-        #: Set by each comparison that ended well.
+        #: Set by each comparison that succeeded.
         self._compared = threading.Event()
         #: Called from the ledger's thread when a session leads to a lineage that was not compared yet.
         self.on_moved: Callable[[], None] = _nothing
-        #: Names this ledger; another file or database has another name.
+        #: The name of this ledger; another file or database has another one.
         self.identity = ""
-        #: That the ledger was restored, as far as this process knows.
+        #: The ledger's last restore, as far as this process knows.
         self.restored: Restored | None = None
 
     def begin(self, connection: Connection) -> None:
-        """Take what is noted, and note what a new ledger needs, in a transaction of the caller's."""
+        """Read the recorded facts, and record those of a new ledger, in the caller's transaction."""
         facts.begin(connection, self._read(connection))
         self._take(facts.facts_of(connection))
 
     def check(self, connection: Connection) -> None:
-        """Do nothing where a session leads to the lineage that was confirmed, or is within a moment.
+        """Check that a session leads to the confirmed lineage; a new one may be confirmed within `TIMEOUT`.
 
         Raises:
-            LedgerUnusable: it leads to an old primary.
-            LedgerUnavailable: it leads to another server, which was not compared yet.
+            LedgerUnusable: the session leads to an old primary.
+            LedgerUnavailable: it leads to another server that was not compared yet.
 
         """
         confirmed = self._confirmed
@@ -74,31 +74,31 @@ class Lineages:
         if self._compared.wait(TIMEOUT) and own == self._confirmed:
             return
         raise LedgerUnavailable(
-            f"the ledger is on another server now, {own}; before it was on {confirmed}: it is compared with the broker"
+            f"the ledger moved from {confirmed} to another server, {own}, which is being compared with the broker"
         )
 
     def recall(self) -> tuple[Lineage | None, Remembered | None]:
-        """Return the lineage of a session, and the one that the ledger remembers; notice a restore and a new name."""
+        """Return a session's lineage and the recorded one; take over a restore or a new name of the ledger."""
         with self._transaction(()) as connection:
             noted, own = facts.facts_of(connection), self._read(connection)
         self._take(noted)
         return own, noted.remembered
 
     def confirm(self, own: Lineage | None) -> None:
-        """Have sessions of any other lineage refused from now on."""
+        """Refuse sessions with any other lineage from now on."""
         self._confirmed = own
         self._compared.set()
 
     def remember(self, own: Lineage, *, is_marked: bool) -> None:
-        """Note the lineage, and whether the broker has the mark of it."""
+        """Record the lineage, and whether the broker has it recorded, too."""
         with self._transaction(()) as connection:
             self._require(connection, own)
             facts.remember(connection, own, is_marked=is_marked)
 
     def restore(self, own: Lineage, *, is_marked: bool, max_age: float) -> None:
-        """Note that the ledger was restored to this lineage, unless another process has noted it.
+        """Record that the ledger was restored to this lineage, unless another process has recorded it.
 
-        `max_age` is how many seconds a lost call matters.
+        `max_age` is the time in seconds for which a lost call matters.
         """
         with self._transaction(None) as connection:
             self._require(connection, own)
@@ -111,14 +111,14 @@ class Lineages:
         self.restored = noted
 
     def adopt(self, now: float, *, is_backup: bool, max_age: float) -> None:
-        """Note that an operator puts the ledger in the place of another one; `is_backup` says of an earlier state."""
+        """Record that an operator puts the ledger in place of another one; `is_backup` says that its state is older."""
         with self._transaction(None) as connection:
             before = facts.facts_of(connection)
             noted = self._restore(connection, now, before.restored, max_age, is_backup=is_backup)
         self.restored = noted
 
     def rename(self, identity: str, own: Lineage | None) -> None:
-        """Give the ledger a name that its copies do not have; the broker has the mark of its lineage by that name."""
+        """Give the ledger a name that its copies do not have; the broker has its lineage recorded under that name."""
         with self._transaction(None) as connection:
             facts.rename(connection, identity)
             if own is not None:
@@ -149,4 +149,4 @@ class Lineages:
 
 
 def _nothing() -> None:
-    """Do nothing about a move: what opens the ledger compares nothing."""
+    """Do nothing when the server changes: some programs open a ledger and compare nothing."""

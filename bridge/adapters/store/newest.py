@@ -1,7 +1,7 @@
-"""Keeps a process from an old PostgreSQL primary once it has seen a newer one, where nothing compares the ledger.
+"""A guard against old PostgreSQL primaries for processes that do not compare the ledger with the broker.
 
-Workers compare the ledger with the broker (`bridge.adapters.store.lineages`). An ingest may have no right to, and what
-it keeps with the ledger is only evidence: so it goes by what its own process has seen.
+Workers compare the ledger (`bridge.adapters.store.lineages`). An ingest may lack the permission, and stores only
+evidence in the ledger: so it refuses timelines older than the newest one that its process has seen.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bridge.adapters.store.connection_timeout import PatientConnection
+    from bridge.adapters.store.connection_timeout import TimedConnection
     from bridge.domain.lineage import Lineage
 
 _lock = threading.Lock()
-#: The highest timeline of each system that a session of this process has led to.
+#: The highest timeline that a session of this process has reached, by system identifier.
 _highest: dict[str, int] = {}
 
 
 def note(lineage: Lineage | None) -> int | None:
-    """Note where a session leads to; return the timeline that makes it an old primary's, if it is one."""
+    """Record a session's lineage; return the newer timeline if it is an old primary's."""
     if lineage is None:
         return None
     with _lock:
@@ -32,18 +32,18 @@ def note(lineage: Lineage | None) -> int | None:
 
 
 class Newest:
-    """Opens connections, to an old primary none."""
+    """Opens connections and refuses old primaries."""
 
-    def __init__(self, opens: Callable[..., PatientConnection]) -> None:
-        """Connect by `opens`, which takes libpq's parameters."""
+    def __init__(self, opens: Callable[..., TimedConnection]) -> None:
+        """Connect with `opens`, which takes libpq's parameters."""
         self._opens = opens
         self._log = structlog.get_logger()
 
-    def connect(self, *args: Any, **kw: Any) -> PatientConnection:
-        """Open one with the first host that is no old primary.
+    def connect(self, *args: Any, **kw: Any) -> TimedConnection:
+        """Open a connection to the first host that is not an old primary.
 
         Raises:
-            psycopg.OperationalError: there is none.
+            psycopg.OperationalError: no such host can be reached.
 
         """
         from psycopg import OperationalError

@@ -1,9 +1,9 @@
-"""PostgreSQL as the ledger's database: for workers on any number of hosts.
+"""The ledger in PostgreSQL, for workers on any number of hosts.
 
-Rows can't be locked before they exist, and two first claims of one id must not both see none. So what is locked is not
-rows but names, as advisory locks: of every command, every pair and text, and every rate limit that a batch may change.
-They are taken in one statement, in the order of their numbers, so that no two batches wait for each other; they end
-with the transaction, after it is visible to others.
+A row can't be locked before it exists, and two first claims of one id must not both miss it. So a batch takes advisory
+locks on names: of each command, each pair of destination and text, and each rate limit that it may change. One
+statement takes them in the order of their numbers, so that no two batches deadlock. The locks end with the transaction,
+after its changes are visible to others.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from bridge.domain.ledger import ReadSet
     from bridge.domain.lineage import Lineage
 
-#: Seconds that a statement may take for whoever looks up and notes notifications: what waits for it is a webhook.
+#: Seconds for a statement that reads or records notifications: a webhook waits for it.
 SEEN_TIMEOUT = 1.0
-#: Names that a batch locks one by one; a bigger one takes the whole ledger. A server has room for some 6,400 locks.
+#: The largest number of names locked one by one; a bigger batch locks the whole ledger. A server has some 6,400 locks.
 MOST_LOCKS = 256
 
 _LOCK_ALL = "SELECT pg_advisory_xact_lock(%s)"
-#: Everybody shares the lock on the whole ledger, so that one who needs all of it can have it.
+#: Each batch shares the lock on the whole ledger, so that a process that needs all of it can lock it.
 _SHARE = "SELECT pg_advisory_xact_lock_shared(%s)"
 _LOCK_NAMES = (
     "SELECT pg_advisory_xact_lock_shared(%s), pg_advisory_xact_lock(name) FROM unnest(%s::bigint[]) AS name"
@@ -46,13 +46,13 @@ _TIME = "SELECT extract(epoch FROM clock_timestamp())"
 def open_postgresql(
     parameters: Mapping[str, str], *, statement_timeout: float = STATEMENT_TIMEOUT
 ) -> SqlLedger:
-    """Open the ledger in the database that libpq's `parameters` name; creates what is missing.
+    """Open the ledger in the database that libpq's `parameters` name; create missing tables.
 
-    `statement_timeout` is in seconds, for statements and for locks.
+    `statement_timeout` in seconds applies to statements and to locks.
 
     Raises:
-        LedgerUnavailable: the database can't be reached, or its tables are not ours.
-        LedgerUnusable: it can't hold every text, or the parameters can't be used.
+        LedgerUnavailable: the database can't be reached, or its tables are not this bridge's.
+        LedgerUnusable: its encoding can't hold every text, or the parameters can't be used.
 
     """
     ledger = SqlLedger(LedgerDatabase(parameters, statement_timeout))
@@ -65,17 +65,17 @@ def open_postgresql(
 
 
 def open_postgresql_seen(parameters: Mapping[str, str]) -> SqlSeen:
-    """Open the memory of notifications in the ledger that `parameters` name, which is there."""
-    return SqlSeen(postgresql_engine(parameters, statement_timeout=SEEN_TIMEOUT, takes_old=False))
+    """Open the store of seen notifications in the existing ledger that `parameters` name."""
+    return SqlSeen(postgresql_engine(parameters, statement_timeout=SEEN_TIMEOUT, accepts_old_primary=False))
 
 
 def open_postgresql_receipts(parameters: Mapping[str, str]) -> SqlReceipts:
-    """Open what is known of awaited receipts in the ledger that `parameters` name, which is there."""
-    return SqlReceipts(postgresql_engine(parameters, takes_old=False))
+    """Open the store of pending receipts in the existing ledger that `parameters` name."""
+    return SqlReceipts(postgresql_engine(parameters, accepts_old_primary=False))
 
 
 class LedgerDatabase:
-    """A ledger's database, which others write to meanwhile."""
+    """A ledger's database, which other processes write to at the same time."""
 
     statements = POSTGRESQL
 
@@ -86,9 +86,9 @@ class LedgerDatabase:
     def transaction(
         self, read_sets: Sequence[ReadSet] | None = (), check: Callable[[Connection], None] | None = None
     ) -> Iterator[Connection]:
-        """Commit what the block does; see `bridge.adapters.store.ledger.Database`."""
+        """Commit the block; see `bridge.adapters.store.ledger.Database`."""
         try:
-            with self._begun(read_sets, check) as connection:
+            with self._begin(read_sets, check) as connection:
                 yield connection
                 connection.commit()
         except (SQLAlchemyError, OSError) as e:
@@ -100,13 +100,13 @@ class LedgerDatabase:
             return float(connection.exec_driver_sql(_TIME).scalar_one())
 
     def lineage_of(self, connection: Connection) -> Lineage | None:
-        """Return the lineage of the server that a connection leads to; None where that is not known."""
+        """Return the lineage of the server behind a connection; None if it is not known."""
         return lineage_of(connection)
 
-    def _begun(
+    def _begin(
         self, read_sets: Sequence[ReadSet] | None, check: Callable[[Connection], None] | None
     ) -> Connection:
-        """Return a connection with the locks held; a second one where the first was lost while it idled."""
+        """Return a connection that holds the locks; connect again if the first was lost while idle."""
         try:
             return self._locked(read_sets, check)
         except DBAPIError as e:
@@ -121,7 +121,7 @@ class LedgerDatabase:
         try:
             connection.begin()
             if check is not None:
-                # Before anything is locked: whoever compares the lineage needs all of the ledger.
+                # Before anything is locked: the comparison of lineages locks the whole ledger.
                 check(connection)
             _lock(connection, read_sets)
         except BaseException:
@@ -141,22 +141,22 @@ def _lock(connection: Connection, read_sets: Sequence[ReadSet] | None) -> None:
 
 
 def _names(read_sets: Sequence[ReadSet]) -> Iterator[bytes]:
-    for need in read_sets:
-        if need.command_id is not None:
-            yield b"command " + need.command_id.encode()
-        for key in (need.match_key, need.judges):
+    for read_set in read_sets:
+        if read_set.command_id is not None:
+            yield b"command " + read_set.command_id.encode()
+        for key in (read_set.match_key, read_set.judges):
             if key is not None:
                 yield b"destination " + destination_of(key)
-        if need.locked_destination is not None:
-            yield b"destination " + destination_key(need.locked_destination)
-        for bucket in need.locked_buckets:
+        if read_set.locked_destination is not None:
+            yield b"destination " + destination_key(read_set.locked_destination)
+        for bucket in read_set.locked_buckets:
             yield b"bucket " + bucket.encode()
 
 
 def _number(name: bytes) -> int:
-    """Return the number that stands for a name; two names with one number only wait for each other."""
+    """Return the lock number of a name; two names with one number only wait for each other."""
     return int.from_bytes(blake2b(b"sms-bridge " + name, digest_size=8).digest(), signed=True)
 
 
-#: What stands for the ledger as a whole.
+#: The lock number of the whole ledger.
 LEDGER_NUMBER = _number(b"ledger")

@@ -1,4 +1,4 @@
-"""Looking at a ledger without touching it: for operators."""
+"""A read-only view of a ledger, for operators."""
 
 from __future__ import annotations
 
@@ -25,42 +25,42 @@ if TYPE_CHECKING:
     from bridge.domain.ledger import CommandRecord
     from bridge.domain.lineage import Lineage, Remembered
 
-#: What a bridge does with its tables.
+#: The privileges that a bridge needs on its tables.
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a ledger holds. Times are seconds since the epoch."""
+    """The contents of a ledger in numbers. Times are seconds since the epoch."""
 
     identity: str | None
     revision: str | None
-    #: The lineage that its server has, and the one that it remembers; None where there is none to read.
+    #: The lineage of the server, and the recorded one; None if there is no lineage.
     lineage: Lineage | None
     remembered: Remembered | None
     restored_at: float | None
     commands: int
     #: Submissions by their state.
     states: Mapping[str, int] = field(default_factory=dict)
-    #: When the oldest command began that has anything open.
+    #: The creation time of the oldest command with an unfinished submission.
     oldest_open_at: float | None = None
 
 
 class LedgerReader:
-    """A ledger to look at. All its methods raise LedgerUnavailable where it can't be read or is of another bridge."""
+    """A ledger opened for reading. All methods raise LedgerUnavailable or LedgerUnusable if it can't be read."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        #: Whether the tables were looked at for who asks often; what has changed since fails by itself.
+        #: Whether `content_hash` has checked the tables once; if they change later, its query fails.
         self._is_checked = False
 
     def check(self) -> None:
-        """Do nothing where there is a ledger that this bridge can read."""
+        """Check that there is a ledger that this bridge can read."""
         with self._transaction() as connection:
             schema.check(connection)
 
     def summary(self) -> Summary:
-        """Return what there is of everything."""
+        """Return a summary of the ledger."""
         with self._transaction() as connection:
             revision = schema.check(connection)
             facts = facts_of(connection)
@@ -79,7 +79,7 @@ class LedgerReader:
             )
 
     def server(self) -> DatabaseServer | None:
-        """Return what the connection leads to; None for a file."""
+        """Return the server behind the connection; None for a file."""
         with self._transaction() as connection:
             if connection.dialect.name != "postgresql":
                 return None
@@ -87,15 +87,15 @@ class LedgerReader:
 
             return server_of(connection)
 
-    def missing_rights(self) -> list[str]:
-        """Return what the database does not let us do and a bridge has to; of a file nothing is said."""
+    def missing_permissions(self) -> list[str]:
+        """Return the privileges that a bridge needs and the database does not grant; none for a file."""
         with self._transaction() as connection:
             if connection.dialect.name != "postgresql":
                 return []
             if connection.execute(select(func.current_schema())).scalar_one() is None:
                 return ["USAGE of a schema of its search_path"]
             there = set(inspect(connection).get_table_names())
-            lacking = [
+            missing = [
                 f"{verb} {table}"
                 for table in metadata.tables
                 if table in there
@@ -103,10 +103,10 @@ class LedgerReader:
                 if not connection.execute(select(func.has_table_privilege(table, verb))).scalar_one()
             ]
             if there.issuperset(metadata.tables):
-                return lacking
+                return missing
             may_create = func.has_schema_privilege(func.current_schema(), "CREATE")
             return [
-                *lacking,
+                *missing,
                 *([] if connection.execute(select(may_create)).scalar_one() else ["CREATE tables"]),
             ]
 
@@ -125,7 +125,7 @@ class LedgerReader:
             return record
 
     def content_hash(self, command_id: str) -> bytes | None:
-        """Return what a command's content is known by; None where there is no such command."""
+        """Return the hash of a command's content; None if the command does not exist."""
         with self._transaction() as connection:
             if not self._is_checked:
                 schema.check(connection)
@@ -135,7 +135,7 @@ class LedgerReader:
             return None if found is None else bytes(found)
 
     def prunable(self, before: float) -> int:
-        """Return how many commands would be forgotten."""
+        """Return the number of commands that a prune would delete."""
         with self._transaction() as connection:
             schema.check(connection)
             return retention.count(connection, before)

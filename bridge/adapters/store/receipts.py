@@ -1,7 +1,7 @@
-"""Receipts that are awaited: which are due, and whose turn it is to ask for them.
+"""Pending receipts: which are due, and which worker polls them.
 
-Like notifications they are under none of the commands' locks. That two workers do not ask for one at once is seen to by
-one statement, which moves what it takes into the future.
+Like notifications they are not under the commands' locks. One statement moves the taken receipts' times into the
+future, so that no two workers poll for one at the same time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select, text, tuple_, update
 
 from bridge.adapters.store.seen import sent
 from bridge.adapters.store.tables import notifications, receipts, submissions
-from bridge.adapters.store.transactions import Transacting
+from bridge.adapters.store.transactions import TransactionalStore
 from bridge.domain.receipts import PendingReceipt, receipt_ids
 
 if TYPE_CHECKING:
@@ -28,22 +28,22 @@ _NOTE = text(
 )
 
 
-class SqlReceipts(Transacting):
+class SqlReceipts(TransactionalStore):
     """Fills the port `Receipts`. Used by one thread at a time.
 
-    Its engine begins transactions without a lock; the tables are there.
+    The engine begins transactions without a lock; the tables exist.
     """
 
     def due_at(self) -> float | None:
-        """Return when the next is due; see `bridge.ports.Receipts`."""
+        """Return the time when the next receipt is due; see `bridge.ports.Receipts`."""
         return self._transaction(_due_at)
 
     def take(self, now: float, until: float, limit: int) -> Sequence[PendingReceipt]:
-        """Take what is due; see `bridge.ports.Receipts`."""
+        """Take due receipts; see `bridge.ports.Receipts`."""
         return self._transaction(lambda connection: _take(connection, now, until, limit))
 
     def postpone(self, asks: Mapping[SubmissionId, float]) -> None:
-        """Have them due later; see `bridge.ports.Receipts`."""
+        """Set later times; see `bridge.ports.Receipts`."""
 
         def work(connection: Connection) -> None:
             for submission_id, at in asks.items():
@@ -52,7 +52,7 @@ class SqlReceipts(Transacting):
         self._transaction(work)
 
     def end(self, submission_ids: Collection[SubmissionId], published: Collection[str], now: float) -> None:
-        """Await them no longer; see `bridge.ports.Receipts`."""
+        """Delete pending receipts; see `bridge.ports.Receipts`."""
         noted = [{"event_id": id_, "seen_at": now} for id_ in sorted(published)]
 
         def work(connection: Connection) -> None:
@@ -71,7 +71,7 @@ def _due_at(connection: Connection) -> float | None:
 
 def _take(connection: Connection, now: float, until: float, limit: int) -> list[PendingReceipt]:
     due = select(*_KEY).where(receipts.c.ask_at <= now).order_by(receipts.c.ask_at).limit(limit)
-    # On PostgreSQL another worker has what it locks, also while its transaction is under way; SQLite has one writer.
+    # PostgreSQL skips rows that another worker's open transaction has locked. SQLite has one writer.
     taking = tuple_(*_KEY).in_(due.with_for_update(skip_locked=True))
     moved = update(receipts).where(taking).values(ask_at=until).returning(*_KEY, receipts.c.sent_at)
     taken = {(row.command_id, row.position): row.sent_at for row in connection.execute(moved)}

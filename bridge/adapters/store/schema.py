@@ -1,6 +1,6 @@
-"""Which revision of the tables a database has, and bringing it to ours.
+"""The revision of a database's tables, and their migration to this bridge's revision.
 
-Alembic takes longer to load than a worker to start, so it is loaded only where there is something to do.
+Alembic takes longer to load than a worker takes to start, so it is loaded only for a migration.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 def recorded_revision(connection: Connection) -> str | None:
-    """Return the revision that the database says it has; None for one without any of our tables.
+    """Return the revision recorded in the database; None if it has none of our tables.
 
     Raises:
-        LedgerUnusable: it has tables of ours that no revision is recorded for.
+        LedgerUnusable: it has our tables without a recorded revision.
 
     """
     names = set(inspect(connection).get_table_names())
@@ -31,19 +31,19 @@ def recorded_revision(connection: Connection) -> str | None:
         return connection.execute(select(alembic_version.c.version_num)).scalar_one_or_none()
     if meta.name in names:
         raise LedgerUnusable(
-            "the ledger was made by a bridge from before its first release and can't be brought forward: "
+            "the ledger was made by a bridge from before its first release and can't be migrated: "
             "run the bridge that wrote it, or name another ledger.url"
         )
     return None
 
 
 def bring_up(connection: Connection) -> str | None:
-    """Bring the database to our revision, in the transaction at hand, and return the one it had.
+    """Migrate the database to this bridge's revision in the current transaction; return the revision before.
 
-    The caller sees to it that nobody else does so at the same time.
+    The caller ensures that no other process migrates at the same time.
 
     Raises:
-        LedgerUnusable: it has a revision that this bridge does not know.
+        LedgerUnusable: the database has a revision that this bridge does not know.
 
     """
     before = recorded_revision(connection)
@@ -53,15 +53,16 @@ def bring_up(connection: Connection) -> str | None:
 
 
 def check(connection: Connection) -> str | None:
-    """Return the recorded revision and change nothing.
+    """Return the recorded revision; nothing is changed.
 
     Raises:
-        LedgerUnavailable: there is none; LedgerUnusable: it is not ours.
+        LedgerUnavailable: there is no ledger.
+        LedgerUnusable: it has another revision.
 
     """
     recorded = recorded_revision(connection)
     if recorded is None:
-        raise LedgerUnavailable("there is no ledger yet: a worker makes it, or `bridge ledger migrate`")
+        raise LedgerUnavailable("there is no ledger yet: start a worker, or run `bridge ledger migrate`")
     if recorded != REVISION:
         raise LedgerUnusable(
             f"the ledger has schema revision {recorded}, this bridge has {REVISION}: "
@@ -76,7 +77,7 @@ def _migrate(connection: Connection, before: str | None) -> None:
     from alembic.script import ScriptDirectory
 
     config = Config(attributes={"connection": connection})
-    # Interpolated by configparser: a path may hold a percent sign.
+    # configparser interpolates percent signs, which a path may contain.
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if before is not None and before not in known:

@@ -1,7 +1,7 @@
-"""Which notifications are events already: beside the commands, and under none of their locks.
+"""The store of seen notifications, independent of the commands' locks.
 
-A lookup must not wait for those who send. So on SQLite it reads without the write lock, and on PostgreSQL it takes no
-advisory lock; whoever notes an id twice, or beside another ingest, notes it once.
+A lookup must not wait for the workers. So SQLite reads without the write lock, and PostgreSQL takes no advisory lock.
+Recording an id twice, also by two ingests at the same time, has the effect of recording it once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bridge.adapters.store import retention
 from bridge.adapters.store.ledger import unavailable
 from bridge.adapters.store.statements import STATEMENTS
 from bridge.adapters.store.tables import submissions, watermarks
-from bridge.adapters.store.transactions import Transacting
+from bridge.adapters.store.transactions import TransactionalStore
 from bridge.domain.outcomes import Outcome
 from bridge.domain.receipts import SentSubmission
 
@@ -34,35 +34,37 @@ WHERE watermarks.read_until < excluded.read_until
 """)
 
 
-class SqlSeen(Transacting):
-    """Fills the ports `Seen` and `Watermarks`. Used by one thread at a time, `prune` aside: it may have its own."""
+class SqlSeen(TransactionalStore):
+    """Fills the ports `Seen` and `Watermarks`. For one thread at a time; `prune` may run on another thread."""
 
     def __init__(self, engine: Engine) -> None:
-        """`engine` begins transactions without a lock; the tables are there."""
+        """Use `engine`, which begins transactions without a lock; the tables exist."""
         super().__init__(engine)
         self._sql = STATEMENTS[engine.dialect.name]
-        self._at_once = AtOnce(engine)
+        self._autocommit = AutocommitConnection(engine)
 
     def close(self) -> None:
         """Close the connections."""
-        self._at_once.close()
+        self._autocommit.close()
         super().close()
 
     def known(self, ids: Collection[str]) -> set[str]:
-        """Return those that were noted; see `bridge.ports.Seen`.
+        """Return the ids that are recorded; see `bridge.ports.Seen`.
 
-        Without any ids it asks all the same: that shows whether the ledger is there.
+        Without ids the query still runs: it shows whether the ledger is available.
         """
-        return {id_ for (id_,) in self._at_once.read(self._sql.notifications, self._sql.as_list(list(ids)))}
+        return {
+            id_ for (id_,) in self._autocommit.read(self._sql.notifications, self._sql.as_list(list(ids)))
+        }
 
     def note(self, ids: Collection[str], now: float) -> None:
-        """Note them durably; see `bridge.ports.Seen`."""
+        """Record ids durably; see `bridge.ports.Seen`."""
         if ids:
-            # In one order everywhere: two ingests that note the same ids must not wait for each other.
-            self._at_once.write(self._sql.note, now, self._sql.as_list(sorted(ids)))
+            # Sorted: two ingests that record the same ids must not deadlock.
+            self._autocommit.write(self._sql.note, now, self._sql.as_list(sorted(ids)))
 
     def sent(self, message_id: str) -> SentSubmission | None:
-        """Return the submission with this message; see `bridge.ports.Seen`."""
+        """Return the submission with this message id; see `bridge.ports.Seen`."""
         return self._transaction(lambda connection: _sent(connection, message_id))
 
     def watermarks(self) -> dict[str, float]:
@@ -72,23 +74,23 @@ class SqlSeen(Transacting):
         )
 
     def advance(self, watermarks: Mapping[str, float]) -> None:
-        """Note watermarks; see `bridge.ports.Watermarks`."""
+        """Record watermarks; see `bridge.ports.Watermarks`."""
         rows = [{"number": number, "read_until": at} for number, at in sorted(watermarks.items())]
         if rows:
             self._transaction(lambda connection: connection.execute(_ADVANCE, rows))
 
     def prune(self, before: float) -> int:
-        """Forget some of what was noted before `before`; returns how many, 0 once all are.
+        """Delete a batch of notifications recorded before `before`; return their number, 0 when none is left.
 
         Raises:
-            LedgerUnavailable: nothing was forgotten.
+            LedgerUnavailable: nothing was deleted.
 
         """
-        return self._transaction(lambda connection: retention.forget_notifications(connection, before))
+        return self._transaction(lambda connection: retention.delete_notifications(connection, before))
 
 
 def sent(row: Row[Any]) -> SentSubmission:
-    """Return a submission that was sent, from its row."""
+    """Return a sent submission from its row."""
     return SentSubmission(
         command_id=row.command_id,
         index=row.position,
@@ -98,21 +100,21 @@ def sent(row: Row[Any]) -> SentSubmission:
     )
 
 
-class AtOnce:
-    """A connection that is kept for single statements, each a transaction of its own. Used by one thread at a time.
+class AutocommitConnection:
+    """A connection for single statements, each in a separate transaction. Used by one thread at a time.
 
-    SQLAlchemy's way through a statement and its transaction takes longer than the database does: the caches of a
-    processor that has little to do are cold. So it opens the connection, and from there on the driver's cursor does.
+    SQLAlchemy's statement and transaction layers take longer than the database: the processor's caches are cold when it
+    has little to do. So SQLAlchemy opens the connection, and the driver's cursor executes the statements.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._dialect = engine.dialect
-        self._mistakes: type[Exception] = engine.dialect.loaded_dbapi.Error
+        self._driver_error: type[Exception] = engine.dialect.loaded_dbapi.Error
         self._connection: PoolProxiedConnection | None = None
         self._cursor: DBAPICursor | None = None
-        #: Gives a statement its settings, where the connection's session can't have them.
-        self._settles: Callable[[], AbstractContextManager[None]] | None = None
+        #: Wraps a statement in a transaction with the settings, if the session can't have them.
+        self._in_transaction: Callable[[], AbstractContextManager[None]] | None = None
 
     def close(self) -> None:
         """Close the connection; the next statement opens another one."""
@@ -121,29 +123,29 @@ class AtOnce:
             connection.invalidate()
 
     def read(self, statement: str, *parameters: object) -> Sequence[Sequence[Any]]:
-        """Return what a query finds.
+        """Return the rows of a query.
 
         Raises:
-            LedgerUnavailable: the database does not tell.
+            LedgerUnavailable: the database does not answer.
 
         """
         return self._run(statement, parameters).fetchall()
 
     def write(self, statement: str, *parameters: object) -> None:
-        """Carry out a statement that may as well be carried out twice.
+        """Execute an idempotent statement.
 
         Raises:
-            LedgerUnavailable: nothing was changed, or nobody knows.
+            LedgerUnavailable: nothing was changed, or the result is unknown.
 
         """
         self._run(statement, parameters)
 
     def _run(self, statement: str, parameters: Sequence[object]) -> DBAPICursor:
-        """Run it; once more where the connection was lost while it idled."""
+        """Execute a statement; again if the connection was lost while idle."""
         was_open = self._cursor is not None
         try:
             return self._run_once(statement, parameters)
-        except (self._mistakes, SQLAlchemyError, OSError) as e:
+        except (self._driver_error, SQLAlchemyError, OSError) as e:
             if not self._was_lost(e):
                 raise unavailable(e) from e
             self.close()
@@ -154,25 +156,25 @@ class AtOnce:
     def _run_once(self, statement: str, parameters: Sequence[object]) -> DBAPICursor:
         if self._cursor is None:
             self._cursor = self._open()
-        if self._settles is None:
+        if self._in_transaction is None:
             self._cursor.execute(statement, parameters)
         else:
-            with self._settles():
+            with self._in_transaction():
                 self._cursor.execute(statement, parameters)
         return self._cursor
 
     def _open(self) -> DBAPICursor:
         connection = self._engine.raw_connection()
-        # SQLite's driver begins no transaction by itself: see `bridge.adapters.store.sqlite`.
+        # SQLite's driver begins no transaction: see `bridge.adapters.store.sqlite`.
         if self._dialect.name == "postgresql":
             driver: Any = connection.driver_connection
             driver.autocommit = True
-            self._settles = driver.alone if driver.settles else None
+            self._in_transaction = driver.in_transaction if driver.transaction_settings else None
         self._connection = connection
         return connection.cursor()
 
     def _was_lost(self, error: Exception) -> bool:
-        """Return whether the connection is of no more use."""
+        """Return whether the connection was lost."""
         return self._connection is not None and (
             isinstance(error, OSError)
             or self._dialect.is_disconnect(error, self._connection.driver_connection, None)  # type: ignore[arg-type]

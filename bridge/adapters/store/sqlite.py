@@ -1,4 +1,4 @@
-"""SQLite as the ledger's database: for one host, any number of processes."""
+"""The ledger in SQLite, for any number of processes on one host."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
 
 #: Seconds to wait for another process's transaction before the ledger counts as unavailable.
 BUSY_TIMEOUT = 5.0
-#: The same for whoever looks up and notes notifications: what waits for it is a webhook.
+#: The same where notifications are read and recorded: a webhook waits for it.
 SEEN_TIMEOUT = 1.0
-#: Seconds between two tries to switch a new ledger to a write-ahead log.
+#: Seconds between two attempts to switch a new ledger to a write-ahead log.
 WAL_PAUSE = 0.01
 
-#: A commit is on the disk when it returns; without that a claim could be lost with the power.
+#: A commit is on the disk when it returns: otherwise a power failure could lose a claim.
 _DURABLE = ("synchronous = FULL",)
-#: Pages of 4 KiB in the log from which who notes notifications copies them into the ledger, which waits for the disk.
-#: SQLite's own 1,000 are two seconds' notes, and each time whoever asks meanwhile waits, one webhook in a hundred.
+#: Pages of 4 KiB in the log after which the store of notifications runs a checkpoint, which waits for the disk.
+#: SQLite's default of 1,000 is two seconds' notifications, and lookups wait at each one: one webhook in a hundred.
 SEEN_CHECKPOINT = 10_000
 _SEEN = ("synchronous = NORMAL", f"wal_autocheckpoint = {SEEN_CHECKPOINT}")
 
-#: What a file is known by: its device and its number on it.
-_File: TypeAlias = tuple[int, int]
+#: A file's device and inode numbers.
+_FileId: TypeAlias = tuple[int, int]
 
 
 def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
-    """Open the ledger in the file `path`; creates what is missing, readable by its owner alone.
+    """Open the ledger in the file `path`; create missing files, readable by their owner alone.
 
     `busy_timeout` is in seconds.
 
     Raises:
-        LedgerUnavailable: the file can't be opened or is no ledger of ours.
+        LedgerUnavailable: the file can't be opened or is not this bridge's ledger.
         LedgerUnusable: every user of the machine can write to it.
 
     """
@@ -63,47 +63,47 @@ def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
     except BaseException as e:
         ledger.close()
         if type(e) is LedgerUnavailable:
-            # SQLite says what is wrong and not with which file.
+            # SQLite's error does not name the file.
             raise LedgerUnavailable(f"{path}: {e}") from e
         raise
     return ledger
 
 
 def open_sqlite_seen(path: str) -> SqlSeen:
-    """Open the memory of notifications in the ledger `path`, which is there.
+    """Open the store of seen notifications in the existing ledger `path`.
 
-    What it notes outlives this process, and need not outlive a loss of power: a repeat that is not known any more is an
-    event with the same id, and whoever posts waits for no disk but the broker's.
+    Its records survive a crash of the process and need not survive a power failure: a forgotten repeat is published as
+    an event with the same id. So a webhook waits for no disk but the broker's.
     """
     return SqlSeen(_unlocked(path, SEEN_TIMEOUT, _SEEN))
 
 
 def open_sqlite_receipts(path: str) -> SqlReceipts:
-    """Open what is known of awaited receipts in the ledger `path`, which is there."""
+    """Open the store of pending receipts in the existing ledger `path`."""
     return SqlReceipts(_unlocked(path, BUSY_TIMEOUT))
 
 
 def sqlite_reader(path: str) -> Engine:
-    """Return an engine to read the ledger in the file `path` with; it holds up nobody who writes.
+    """Return an engine that reads the ledger in the file `path` and does not block writers.
 
     Raises:
-        LedgerUnavailable: there is no such file.
+        LedgerUnavailable: the file does not exist.
         LedgerUnusable: every user of the machine can write to it.
 
     """
     check_file(path)
     if not Path(path).is_file():
         raise LedgerUnavailable(
-            f"{path}: there is no ledger yet: a worker makes it, or `bridge ledger migrate`"
+            f"{path}: there is no ledger yet: start a worker, or run `bridge ledger migrate`"
         )
     return _unlocked(path, BUSY_TIMEOUT)
 
 
 def check_file(path: str) -> None:
-    """Check that a ledger, if it is there, is written to by its users alone.
+    """Check that not every user of the machine can write to a ledger, if it exists.
 
     Raises:
-        LedgerUnusable: every user of the machine can write to it, and have messages sent again or never.
+        LedgerUnusable: every user can write to it, and so cause messages to be sent again or never.
 
     """
     for name in (path, f"{path}-wal", f"{path}-shm"):
@@ -114,10 +114,10 @@ def check_file(path: str) -> None:
 
 
 class LedgerFile:
-    """A ledger's file, which one transaction at a time writes to.
+    """A ledger's file; one transaction at a time writes to it.
 
-    Each checks that the path, and that of the write-ahead log, still name the files that they named. The log is there
-    from the first transaction on for as long as somebody has the ledger open; checkpoints keep it.
+    Each transaction checks that the paths of the file and of its write-ahead log still name the same files. The log
+    exists from the first transaction until the last process closes the ledger; checkpoints keep it.
     """
 
     statements = SQLITE
@@ -125,18 +125,18 @@ class LedgerFile:
     def __init__(self, path: str, busy_timeout: float) -> None:
         self.engine = _engine(path, busy_timeout)
         self._path, self._log_path = path, f"{path}-wal"
-        self._ledger = _file(path)
-        #: Of the log; nothing before the first transaction, and None for what has none.
-        self._log: list[_File | None] = []
-        # With the last connection the log goes, and a new one is expected.
+        self._ledger = _file_id(path)
+        #: The log's file: empty before the first transaction; None for a ledger without a log.
+        self._log: list[_FileId | None] = []
+        # SQLite deletes the log with the last connection; the next one creates another.
         event.listen(self.engine, "close", lambda *_: self._log.clear())
 
     @contextmanager
-    def transaction(self, _needs: object = (), _check: object = None) -> Iterator[Connection]:
-        """Commit what the block does, which has the file alone: a file has one lock and no lineage."""
+    def transaction(self, _read_sets: object = (), _check: object = None) -> Iterator[Connection]:
+        """Commit the block with the file locked: a file has one lock and no lineage."""
         try:
             with self.engine.connect() as connection:
-                # Takes the write lock before anything is read, so that what was read still holds when it is written.
+                # Takes the write lock before the first read, so that the read data is still valid when it is written.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 yield connection
                 self._check_files()
@@ -145,19 +145,19 @@ class LedgerFile:
             raise unavailable(e) from e
 
     def time(self, _check: object) -> None:
-        """Return no time but the machine's."""
+        """Return None: the machine's clock is used."""
         self._check_files()
 
     def lineage_of(self, _connection: object) -> None:
-        """Return no lineage: what becomes of a file is seen by its name."""
+        """Return None: a replaced file is detected by its inode."""
 
     def _check_files(self) -> None:
-        """Raise LedgerUnusable where a file was replaced: what is committed to a file without a name is lost."""
-        log = _file(self._log_path)
+        """Raise LedgerUnusable if a file was replaced: commits to a file without a name are lost."""
+        log = _file_id(self._log_path)
         if not self._log:
             self._log.append(log)
         for path, found, expected in (
-            (self._path, _file(self._path), self._ledger),
+            (self._path, _file_id(self._path), self._ledger),
             (self._log_path, log, self._log[0]),
         ):
             if found != expected:
@@ -167,7 +167,7 @@ class LedgerFile:
                 )
 
 
-def _file(path: str) -> _File | None:
+def _file_id(path: str) -> _FileId | None:
     try:
         found = Path(path).stat()
     except FileNotFoundError:
@@ -178,7 +178,7 @@ def _file(path: str) -> _File | None:
 
 
 def _unlocked(path: str, busy_timeout: float, pragmas: Collection[str] = _DURABLE) -> Engine:
-    """Return an engine whose transactions take no lock to read with."""
+    """Return an engine whose transactions read without a lock."""
     engine = _engine(path, busy_timeout, pragmas)
     event.listen(engine, "begin", _begin)
     return engine
@@ -196,7 +196,7 @@ def _engine(path: str, busy_timeout: float, pragmas: Collection[str] = _DURABLE)
 def _set_up(
     busy_timeout: float, pragmas: Collection[str], connection: sqlite3.Connection, _record: object
 ) -> None:
-    # Python's driver begins transactions by itself, and too late to lock what is read; we begin them.
+    # Python's driver would begin transactions by itself, too late to lock the data that is read.
     connection.isolation_level = None
     _use_write_ahead_log(connection, busy_timeout)
     for pragma in pragmas:
@@ -204,9 +204,9 @@ def _set_up(
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection, busy_timeout: float) -> None:
-    """Wait by ourselves for others that do the same: SQLite's busy timeout does not hold for this.
+    """Switch to a write-ahead log, retrying: SQLite's busy timeout does not apply to this statement.
 
-    It matters once, when several processes open a new ledger; of four threads that do, one in six failed.
+    It matters when several processes open a new ledger: of four threads that did, one in six failed.
     """
     until = time.monotonic() + busy_timeout
     while True:

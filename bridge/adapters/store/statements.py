@@ -1,7 +1,7 @@
 """The SQL of the hot path, as each database's driver takes it.
 
-A list of values is one parameter, whatever its length. So the text of a statement never changes, the database prepares
-it once, and no limit on the number of parameters is ever met.
+A list of values is one parameter. So the text of a statement is constant, the database prepares it once, and the number
+of parameters has no limit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: The columns of a submission that a record of it has as fields of the same names.
+#: The columns of a submission that its record has as fields with the same names.
 SUBMISSION_FIELDS = (
     "state",
     "match_key",
@@ -84,16 +84,16 @@ ON CONFLICT (command_id, position) DO UPDATE SET
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statements:
-    """The statements of one database, and how its driver takes a list of values."""
+    """The statements of one database, and its driver's form of a list of values."""
 
     as_list: Callable[[list[Any]], object]
-    #: By lists: ids; ids and positions; message ids; names; event ids.
+    #: The parameters are lists: ids; ids and positions; message ids; names; event ids.
     commands: str
     submissions: str
     owners: str
     buckets: str
     notifications: str
-    #: Notes a list of event ids; the time comes first.
+    #: Records a list of event ids; the time is the first parameter.
     note: str
     #: One row each, in the order of the table's columns.
     put_command: str

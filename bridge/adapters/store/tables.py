@@ -18,16 +18,16 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-#: What this code reads and writes: the newest of `bridge.adapters.store.migrations`.
+#: The revision that this code reads and writes: the newest of `bridge.adapters.store.migrations`.
 REVISION = "0007"
 
-#: Which submissions may have a message whose id is not known, as `SubmissionRecord.may_have_a_message` says it. A
-#: database uses the index only for a condition in just these words.
+#: The condition for submissions that may have a message with an unknown id, as `SubmissionRecord.may_have_a_message`
+#: has it. A database uses the index only for a condition with exactly this text.
 MAY_HAVE_A_MESSAGE = (
     "(state = 'attempting' OR (message_id IS NULL AND state IN ('in_doubt', 'sent', 'unknown')))"
 )
 
-#: Where Alembic keeps the revision; not among `metadata`, since Alembic makes it.
+#: Alembic's table for the revision; not part of `metadata`, since Alembic creates it.
 alembic_version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 #: Facts about the ledger itself, by name.
@@ -54,7 +54,7 @@ submissions = Table(
     "submissions",
     metadata,
     Column("command_id", String, primary_key=True),
-    # `index` is a word of SQL.
+    # `index` is a keyword of SQL.
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("state", String, nullable=False),
     Column("match_key", LargeBinary),
@@ -77,10 +77,10 @@ submissions = Table(
     Column("message_id", String),
     Column("recorded_in", Integer),
     Column("event_id", String),
-    # Bytes rather than text: told again byte for byte, and a NUL is no trouble to any database.
+    # Bytes rather than text: it is republished byte for byte, and no database has a problem with a NUL.
     Column("event", LargeBinary),
     Index("submissions_message_id", "message_id"),
-    # Only these are looked up by their keys, and they are few: the others leave the index with their ids.
+    # Only these few are looked up by their keys. The others leave the index once their ids are known.
     Index(
         "submissions_nameless",
         "match_key",
@@ -90,7 +90,7 @@ submissions = Table(
     sqlite_with_rowid=False,
 )
 
-#: Outbound messages that the provider told of by itself.
+#: Outbound messages that the provider reported without being asked.
 observed_messages = Table(
     "observed_messages",
     metadata,
@@ -106,7 +106,7 @@ observed_messages = Table(
     sqlite_with_rowid=False,
 )
 
-#: Rate limits: when the next slot and the next turn of each are, and when the next may go.
+#: Rate limits: the next free reservation, the next queue position, and the time when the next call may start.
 buckets = Table(
     "buckets",
     metadata,
@@ -117,7 +117,7 @@ buckets = Table(
     sqlite_with_rowid=False,
 )
 
-#: Notifications that are events already, by the ids of those.
+#: Notifications that were published as events, by the events' ids.
 notifications = Table(
     "notifications",
     metadata,
@@ -127,7 +127,7 @@ notifications = Table(
     sqlite_with_rowid=False,
 )
 
-#: Until when the provider's history of a number of ours has been read whole.
+#: The time until which the provider's history of one of our numbers was read completely.
 watermarks = Table(
     "watermarks",
     metadata,
@@ -136,7 +136,7 @@ watermarks = Table(
     sqlite_with_rowid=False,
 )
 
-#: Receipts that are awaited: of which submission, sent when, and when to ask for it.
+#: Pending receipts: the submission, when it was sent, and when to poll.
 receipts = Table(
     "receipts",
     metadata,

@@ -1,4 +1,4 @@
-"""Transactions beside those of commands, under none of their locks."""
+"""Transactions outside the commands' locks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Transacting:
-    """What may be done on an engine that begins transactions without a lock, the tables being there."""
+class TransactionalStore:
+    """A store on an engine that begins transactions without a lock; the tables exist."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -27,10 +27,10 @@ class Transacting:
         self._engine.dispose()
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
-        """Commit what `work` does; once more where the connection was lost while it idled.
+        """Commit `work`; again if the connection was lost while idle.
 
         Raises:
-            LedgerUnavailable: nothing was committed, or nobody knows.
+            LedgerUnavailable: nothing was committed, or the result is unknown.
 
         """
         try:

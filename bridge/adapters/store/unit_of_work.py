@@ -1,4 +1,4 @@
-"""A unit of work and the tables: read what a batch of changes needs, apply the changes, write what they changed."""
+"""A unit of work on the tables: read what a batch of changes needs, apply the changes, write what they changed."""
 
 from __future__ import annotations
 
@@ -30,26 +30,28 @@ if TYPE_CHECKING:
     from bridge.adapters.store.statements import Statements
     from bridge.domain.ledger import Change, ReadSet
 
-#: Comes after every text in a match key, which is a digest of 32 bytes.
+#: Greater than every text's part of a match key, which is a digest of 32 bytes.
 _LAST = b"\xff" * 33
-#: SQLite has no truth values of its own.
+#: SQLite stores booleans as integers.
 _FLAGS = ("queued", "submitted", "earlier_in_doubt", "may_resend")
 
 _fields_of = attrgetter(*SUBMISSION_FIELDS)
 
 
 def read(connection: Connection, sql: Statements, read_sets: Sequence[ReadSet]) -> UnitOfWork:
-    """Return a unit of work with all that is needed."""
+    """Return a unit of work with everything in the read sets."""
     run, as_list = connection.exec_driver_sql, sql.as_list
     unit = UnitOfWork(commands=_read_commands(connection, sql, read_sets))
-    names = {name for need in read_sets for name in need.buckets}
+    names = {name for read_set in read_sets for name in read_set.buckets}
     if names:
         for name, next_free, next_queued, open_at in run(sql.buckets, (as_list(list(names)),)).all():
             unit.buckets[name] = Bucket(next_free=next_free, next_queued=next_queued, open_at=open_at)
-    doubts = [need for need in read_sets if need.match_key is not None or need.judges is not None]
-    if doubts:
-        _read_doubts(connection, unit, doubts)
-    message_ids = {message_id for need in read_sets for message_id in need.message_ids}
+    with_evidence = [
+        read_set for read_set in read_sets if read_set.match_key is not None or read_set.judges is not None
+    ]
+    if with_evidence:
+        _read_evidence(connection, unit, with_evidence)
+    message_ids = {message_id for read_set in read_sets for message_id in read_set.message_ids}
     message_ids.update(seen.message_id for found in unit.observed_messages.values() for seen in found)
     if message_ids:
         for message_id, command_id, index in run(sql.owners, (as_list(list(message_ids)),)).all():
@@ -60,10 +62,10 @@ def read(connection: Connection, sql: Statements, read_sets: Sequence[ReadSet]) 
 def _read_commands(
     connection: Connection, sql: Statements, read_sets: Sequence[ReadSet]
 ) -> dict[str, CommandRecord]:
-    """Return the commands that are needed, each with those of its submissions that are."""
+    """Return the commands in the read sets, each with the submissions in the read sets."""
     run, as_list = connection.exec_driver_sql, sql.as_list
-    ids = {need.command_id for need in read_sets if need.command_id is not None}
-    indexes = {need.index for need in read_sets if need.index is not None}
+    ids = {read_set.command_id for read_set in read_sets if read_set.command_id is not None}
+    indexes = {read_set.index for read_set in read_sets if read_set.index is not None}
     rows = run(sql.commands, (as_list(list(ids)),)).all() if ids else ()
     commands = {row[0]: command_record(row) for row in rows}
     if commands and indexes:
@@ -73,10 +75,10 @@ def _read_commands(
 
 
 def apply(changes: Sequence[Change], unit: UnitOfWork) -> list[object]:
-    """Apply the changes in order; return what each gave back.
+    """Apply the changes in order; return their results.
 
     Raises:
-        ChangeRefused: one of them broke down; the unit of work is worth nothing then.
+        ChangeRefused: a change raised an error; the unit of work must be dropped.
 
     """
     results = []
@@ -84,7 +86,7 @@ def apply(changes: Sequence[Change], unit: UnitOfWork) -> list[object]:
         try:
             results.append(change.apply(unit))
         except Exception as e:
-            raise ChangeRefused(f"{type(change).__name__} broke down: {type(e).__name__}") from e
+            raise ChangeRefused(f"{type(change).__name__} raised {type(e).__name__}") from e
     return results
 
 
@@ -95,7 +97,7 @@ def write(
     read_commands: Mapping[str, CommandRecord],
     read_buckets: Mapping[str, Bucket],
 ) -> None:
-    """Write what differs from what was read."""
+    """Write the differences from what was read."""
     commands, submissions = _changed_rows(unit, read_commands)
     buckets = [
         (name, bucket.next_free, bucket.next_queued, bucket.open_at)
@@ -132,7 +134,7 @@ def write(
 def _changed_rows(
     unit: UnitOfWork, read_commands: Mapping[str, CommandRecord]
 ) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """Return the rows of the commands that were changed, and of their submissions that were."""
+    """Return the rows of the changed commands, and of their changed submissions."""
     commands, submissions = [], []
     for record in unit.commands.values():
         before = read_commands.get(record.id)
@@ -150,7 +152,7 @@ def _changed_rows(
 
 
 def command_record(row: Sequence[Any]) -> CommandRecord:
-    """Return the record of a command, from its row's columns as the table has them; no submissions are in it yet."""
+    """Return a command's record from its row, with the columns in the table's order; without submissions."""
     id_, content_hash, version, created_at, updated_at = row
     return CommandRecord(
         id=id_,
@@ -162,7 +164,7 @@ def command_record(row: Sequence[Any]) -> CommandRecord:
 
 
 def submission_record(row: Sequence[Any]) -> SubmissionRecord:
-    """Return the record of a submission, from its row's columns as the table has them."""
+    """Return a submission's record from its row, with the columns in the table's order."""
     _, index, *values, event_id, event = row
     fields = dict(zip(SUBMISSION_FIELDS, values, strict=True))
     for name in _FLAGS:
@@ -171,17 +173,17 @@ def submission_record(row: Sequence[Any]) -> SubmissionRecord:
     return SubmissionRecord(index=index, stored_event=stored_event, **fields)
 
 
-def _read_doubts(connection: Connection, unit: UnitOfWork, read_sets: Sequence[ReadSet]) -> None:
-    """Read what submissions in doubt are judged by: others to their destinations, and observed messages.
+def _read_evidence(connection: Connection, unit: UnitOfWork, read_sets: Sequence[ReadSet]) -> None:
+    """Read what resolves submissions in doubt: other submissions to their destinations, and observed messages.
 
     Few changes need it, so SQLAlchemy builds these statements each time.
     """
-    keys = {need.match_key for need in read_sets if need.match_key is not None}
+    keys = {read_set.match_key for read_set in read_sets if read_set.match_key is not None}
     judged: dict[bytes, float] = {}
-    for need in read_sets:
-        if need.judges is not None:
-            destination = destination_of(need.judges)
-            judged[destination] = min(need.since, judged.get(destination, need.since))
+    for read_set in read_sets:
+        if read_set.judges is not None:
+            destination = destination_of(read_set.judges)
+            judged[destination] = min(read_set.since, judged.get(destination, read_set.since))
     unit.nameless = {destination: _nameless(connection, destination) for destination in judged}
     unit.observed_messages = _observed_messages(connection, keys, judged)
 
@@ -197,7 +199,7 @@ def _nameless(connection: Connection, destination: bytes) -> dict[SubmissionId, 
 def _observed_messages(
     connection: Connection, keys: Collection[bytes], judged: Mapping[bytes, float]
 ) -> dict[bytes, list[Evidence]]:
-    """Return the observed messages with these keys, and those to these destinations since then, by their keys."""
+    """Return the observed messages with these keys, or to these destinations since the given times, by key."""
     key, sent_at = observed_messages.c.match_key, observed_messages.c.sent_at
     wanted: list[ColumnElement[bool]] = [
         _of_destination(key, destination) & (sent_at >= since) for destination, since in judged.items()

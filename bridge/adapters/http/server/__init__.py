@@ -1,15 +1,15 @@
-"""An HTTP/1.1 server for a few trusted applications: bounded in heads, bodies, time, connections and unread answers.
+"""An HTTP/1.1 server for a few trusted applications, with limits on heads, bodies, time, connections and writes.
 
-    server       listens, in a thread of its own, and stops in good order
-    acceptor     takes connections off the listening socket
+    server       listens, in a separate thread, and stops gracefully
+    acceptor     accepts connections
     tls          certificates and handshakes
     registry     all connections: their limits and deadlines
     connection   one connection; its states are in `state`
     parser       bytes in, requests out
-    pipelining   bytes and requests that came ahead of their turn
-    transport    the socket's side: unread answers, closing, raw bytes
+    pipeline     pipelined bytes and requests
+    transport    the socket's side: unread responses, closing, raw bytes
     response     responses, ready to be written
-    application  what answers requests
+    application  the interface of applications
 
-It knows nothing of what is served: webhooks, commands, metrics and the provider's simulator are applications of it.
+It is independent of its applications: webhooks, commands, metrics and the provider's simulator.
 """

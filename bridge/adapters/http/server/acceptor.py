@@ -1,7 +1,7 @@
-"""Takes connections off a listening socket, as long as there is room for them.
+"""The accept loop of a listening socket, with limits.
 
-asyncio's own accept loop knows neither who may connect nor that files run out: then it writes a traceback for each
-connection that it could not take, hundreds a second.
+asyncio's accept loop has no address filter, and does not expect that file descriptors run out: then it logs a traceback
+for each connection, hundreds per second.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
     from bridge.adapters.http.server.registry import ConnectionRegistry
 
-#: Connections that are taken before anything else has its turn.
+#: Connections accepted in one iteration of the event loop.
 _AT_ONCE = 64
-#: Errors that pass once something is closed.
+#: Errors that end when a file or connection is closed.
 _NO_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-#: Errors of a connection that ended while it waited to be taken: accept(2), "Error handling".
+#: Errors of a connection that ended before it was accepted: accept(2), "Error handling".
 _GONE = frozenset(
     {
         errno.ECONNABORTED, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOPROTOOPT,
         errno.EOPNOTSUPP, errno.EPROTO,
     }
 )  # fmt: skip
-#: Seconds until the next try, where some connections made room and where none could.
+#: Seconds until the next attempt: if a connection was evicted, and if none could be.
 _SOON, _LATER = 0.005, 0.1
 
 
@@ -37,22 +37,22 @@ class Acceptor:
     def __init__(
         self, listener: socket.socket, registry: ConnectionRegistry, serve: Callable[[], asyncio.Protocol]
     ) -> None:
-        """`serve` makes the protocol of a connection."""
+        """`serve` creates the protocol of a connection."""
         self._listener = listener
         self._registry = registry
         self._serve = serve
         self._loop = asyncio.get_running_loop()
         self._pausing: asyncio.TimerHandle | None = None
-        #: Those whose transports are being made: an event loop keeps none by itself.
+        #: Tasks that create transports: the event loop holds no strong reference to them.
         self._connecting: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Take connections from now on."""
+        """Start accepting connections."""
         self._listener.settimeout(0)
         self._loop.add_reader(self._listener, self._accept)
 
     def stop(self) -> None:
-        """Take no more, and close the listening socket."""
+        """Stop accepting, and close the listening socket."""
         if self._pausing is not None:
             self._pausing.cancel()
         self._loop.remove_reader(self._listener)
@@ -82,11 +82,11 @@ class Acceptor:
     async def _connect(self, connection: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(self._serve, connection)
-        except OSError:  # it has gone
+        except OSError:  # the client is gone
             connection.close()
 
     def _wait_for_capacity(self) -> None:
-        """Leave connections with the system until something was closed; those that wait make room."""
+        """Leave connections in the backlog until something is closed; evict an idle one."""
         self._registry.warn(
             "http.out_of_files",
             hint="raise the limit of open files (LimitNOFILE, ulimit -n), or lower max_connections",

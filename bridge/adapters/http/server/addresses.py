@@ -1,4 +1,4 @@
-"""The client of a request: its peer, or the address that our own proxies say that they passed it on for."""
+"""The client of a request: its peer, or the address that trusted proxies report."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
-#: An address as some proxies write it: with a port, and then an IPv6 one in brackets.
+#: An address with a port, as some proxies write it; an IPv6 address is in brackets then.
 _WITH_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([0-9.]+))(?::[0-9]{1,5})?")
 
 
 def client_of(peer: str | None, forwarded: Iterable[str], trusted: Sequence[Network]) -> Address | None:
-    """Return the client, or None where no address can be trusted.
+    """Return the client's address; None if no address can be trusted.
 
-    Each proxy adds whom it heard from to the right end of `forwarded`, the values of `X-Forwarded-For` in their
-    order; `peer` is whom we hear from. So the way is walked back from the peer for as long as it leads through
-    `trusted`: what stands left of the first other address is that client's own word. Where a trusted proxy
-    wrote no address, the client is unknown.
+    `peer` is the other end of the connection. Each proxy appends its own peer to `forwarded`, the values of
+    `X-Forwarded-For` in order. The list is read from the right as long as the addresses are in `trusted`. The first
+    other address is the client; the entries left of it are only the client's claim. If a trusted proxy wrote no
+    address, the client is unknown.
     """
     client = address_of(peer or "")
     hops = [hop for value in forwarded for hop in value.split(",") if hop.strip()]
@@ -38,7 +38,7 @@ def is_in(address: Address, networks: Iterable[Network]) -> bool:
 
 
 def address_of(text: str) -> Address | None:
-    """Read an address, one of IPv4 in IPv6's clothes too; which of our links it is reached by is left out."""
+    """Read an address, also an IPv4-mapped IPv6 one; the zone (network interface) is dropped."""
     found = _WITH_PORT.fullmatch(text.strip())
     bare = text.strip() if found is None else found[1] or found[2]
     try:

@@ -1,14 +1,14 @@
-"""One client's connection: its requests are read one at a time, and answered in their order.
+"""One client's connection: requests are read one at a time and answered in order.
 
-    connection made ── head_timeout ──▶ head complete                        (else cut)
-    head complete ── body_timeout ──▶ body complete                          (else answered 408)
-    response written ── keep_alive + head_timeout ──▶ next head complete     (else closed, or cut if it has begun)
-    more written than fits on the way ── write_timeout ──▶ the client read   (else cut)
+    connection made ── head_timeout ──▶ head complete                          (else aborted)
+    head complete ── body_timeout ──▶ body complete                            (else answered 408)
+    response written ── keep_alive + head_timeout ──▶ next head complete       (else closed, or aborted if it has begun)
+    write buffer full ── write_timeout ──▶ the client has read                 (else aborted)
 
-The third one also ends the client that goes on sending a body which was refused, and the one that does not read a
-response its connection was closed with. Bytes behind such a response are read and forgotten: to a client that still
-sends, a closed socket is an error, and the response is lost (RFC 9112 section 9.6). The time from a complete body to
-the response is the application's own affair. The states of a connection are in `bridge.adapters.http.server.state`.
+The third deadline also applies to a client that continues to send a refused body, and to one that does not read the
+last response. Bytes after such a response are read and dropped: a client that still sends would get a reset from a
+closed socket and lose the response (RFC 9112 section 9.6). The application limits the time from a complete body to the
+response. The states of a connection are in `bridge.adapters.http.server.state`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bridge.adapters.http.server.parser import Request
     from bridge.adapters.http.server.registry import ConnectionRegistry
 
-#: Before Python 3.12 a member takes long to be looked up in its class.
+#: Before Python 3.12 looking up a member in its class is slow.
 _IDLE, _ACCEPTED, _CLOSING = State.IDLE, State.ACCEPTED, State.CLOSING
 _HEAD, _EXPECT, _BODY, _RESPONSE = Event.HEAD, Event.EXPECT, Event.BODY, Event.RESPONSE
 _RAW_RESPONSE, _STOP, _CLOSE, _LOST = Event.RAW_RESPONSE, Event.STOP, Event.CLOSE, Event.LOST
@@ -48,7 +48,7 @@ _KEEP_ALIVE = b"connection: keep-alive\r\n"
 
 
 class HttpConnection(asyncio.Protocol):
-    """A client that is served."""
+    """The connection of one client."""
 
     def __init__(self, application: Application, registry: ConnectionRegistry) -> None:
         self._application = application
@@ -66,7 +66,7 @@ class HttpConnection(asyncio.Protocol):
     # --- called by the transport --------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Give the client its time for the first head, or none where there are far too many already."""
+        """Start the deadline of the first head; refuse the connection if there are far too many."""
         self._transport = transport
         self._peer = peer_of(transport)
         self._client = ClientTransport(transport, self._loop, timeout=self._registry.write_timeout)
@@ -75,7 +75,7 @@ class HttpConnection(asyncio.Protocol):
             self._close()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Forget the client. A request that has not come to its end counts as no HTTP."""
+        """Remove the connection. An unfinished request counts as an invalid one."""
         self._state = TRANSITIONS[self._state, _LOST]
         self._registry.remove(self)
         self._parser.close()
@@ -89,23 +89,23 @@ class HttpConnection(asyncio.Protocol):
                 self._application.on_refused(request, NOT_HTTP.status)
 
     def pause_writing(self) -> None:
-        """Give the client its time to read."""
+        """Start the deadline for the client to read."""
         self._client.block()
 
     def resume_writing(self) -> None:
-        """Go on; it has read."""
+        """Continue after the client has read."""
         self._client.unblock()
         self._pipeline.advance()
 
     def eof_received(self) -> bool:
-        """Answer what has come, though nothing more will: it may be an event, or on the queue. TLS can't."""
+        """Answer requests that are complete: they may already be published. TLS can't close one side only."""
         self._pipeline.has_ended = True
         if self._state is _CLOSING or self._client.is_encrypted or not self._application.serves_half_closed:
             return False
         return self._pipeline.waits or self._state in RESPONDS
 
     def data_received(self, data: bytes) -> None:
-        """Parse at once what can't be more than one request; that is all that decent clients send."""
+        """Parse data that can't be more than one request immediately: well-behaved clients send nothing else."""
         pipeline = self._pipeline
         if self._state is _CLOSING or pipeline.error is not None:
             return
@@ -120,7 +120,7 @@ class HttpConnection(asyncio.Protocol):
     # --- called by the parser -----------------------------------------------------------------------------------------
 
     def on_request(self, request: Request) -> None:
-        """Take up a request, or have it wait for its turn."""
+        """Start a request, or queue it."""
         request.peer = self._peer
         if self._state is _IDLE:
             self.take_up(request)
@@ -128,19 +128,19 @@ class HttpConnection(asyncio.Protocol):
             self._pipeline.add_request(request)
 
     def on_too_large(self, request: Request) -> None:
-        """Refuse a body that is larger than what is read."""
+        """Refuse a body that exceeds the limit."""
         self._refuse(request, BODY_TOO_LARGE)
 
     def on_complete(self, request: Request) -> None:
-        """Hand over a request, if it is its turn."""
+        """Pass a request to the application, if it is the current one."""
         if request is self._current:
-            self._hand_over(request)
+            self._submit(request)
 
     # --- called by the pipeline ---------------------------------------------------------------------------------------
 
     @property
     def can_parse(self) -> bool:
-        """Whether nothing has to wait for a response, or for the client to read one."""
+        """Whether no response is pending, and the client has read the previous ones."""
         return self._state in PARSES and not self._client.is_blocked
 
     @property
@@ -154,24 +154,24 @@ class HttpConnection(asyncio.Protocol):
         return self._parser.body_left
 
     def take_up(self, request: Request) -> None:
-        """Check a request's head, and then as much of its body as there is."""
+        """Check a request's head, and then the part of its body that has arrived."""
         self._current = request
         self._state = TRANSITIONS[self._state, _HEAD]
         try:
             response = self._registry.on_head(self) or self._application.check_head(request)
-        except Exception as error:  # noqa: BLE001 - the client is not told of any
+        except Exception as error:  # noqa: BLE001 - the client gets no details
             response = failure(error, request)
         if response is not None:
             self._respond(request, response)
         elif len(request.body) > self._application.max_body:
             self._refuse(request, BODY_TOO_LARGE)
         elif request.is_complete:
-            self._hand_over(request)
+            self._submit(request)
         else:
             request.max_body = self._application.max_body
 
     def parse(self, data: bytes) -> None:
-        """Parse bytes, and give the client its time for the rest of a body whose head was among them."""
+        """Parse bytes, and start the body's deadline if its head was among them."""
         try:
             self._parser.feed(data)
         except HeadTooLarge:
@@ -183,7 +183,7 @@ class HttpConnection(asyncio.Protocol):
             self._expect_body()
 
     def on_advanced(self) -> None:
-        """Read on, unless something waits."""
+        """Continue to read, unless something is pending."""
         pipeline = self._pipeline
         if self._state is _ACCEPTED:  # it was parsed ahead
             self._expect_body()
@@ -197,32 +197,32 @@ class HttpConnection(asyncio.Protocol):
     # --- called by the registry ---------------------------------------------------------------------------------------
 
     def on_deadline(self) -> None:
-        """Give up on what did not come in time; the connection is cut, not closed: that may take for ever.
+        """End a connection that missed its deadline; it is aborted, since closing may take for ever.
 
-        An idle one is closed by its own side alone, and read on: a request that is on its way gets no reset.
+        An idle connection is closed on our side only and still read, so that a request in transit gets no reset.
         """
         if self._state in RECEIVES and self._current is not None:
             self._refuse(self._current, LATE)
         elif self._state is _IDLE and self._parser.is_between:
             self._registry.expect_head(self)
             self._close(is_unconsumed=True)
-        elif self._state not in RESPONDS:  # else its time is the application's own affair
+        elif self._state not in RESPONDS:  # otherwise the application limits the time
             self._transport.abort()
 
     def finish(self) -> None:
-        """Answer what is asked, and no more."""
+        """Answer the pending requests, then end."""
         self._state = TRANSITIONS[self._state, _STOP]
         if self._state is _CLOSING:
             self._close()
 
     def give_up(self) -> None:
-        """End, with a response to a request that still waits."""
+        """End, with a response to a pending request."""
         if self._current is not None:
             self._respond(self._current, self._application.unavailable)
         self._close()
 
     def abort(self) -> None:
-        """End at once."""
+        """End immediately."""
         self._transport.abort()
 
     # --- responses ----------------------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ class HttpConnection(asyncio.Protocol):
         if request.fields.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(_CONTINUE)
 
-    def _hand_over(self, request: Request) -> None:
+    def _submit(self, request: Request) -> None:
         self._state = TRANSITIONS[self._state, _BODY]
         try:
             self._application.handle(request, partial(self._respond, request))
@@ -247,7 +247,7 @@ class HttpConnection(asyncio.Protocol):
         self._respond(request, response)
 
     def _respond(self, request: Request, response: Response | RawResponse) -> None:
-        """Write a response, unless there was one or the client is gone, and go on."""
+        """Write a response and continue, unless the request was answered or the client is gone."""
         following = TRANSITIONS.get((self._state, _RESPONSE))
         if request is not self._current or following is None:
             return
@@ -266,7 +266,7 @@ class HttpConnection(asyncio.Protocol):
         if closes:
             self._close(is_unconsumed=not request.is_complete)
         elif pipeline.waits:
-            # The waiting bytes may be less than a head: a client that has begun one makes room all the same.
+            # The remaining bytes may be less than a head: the client may still be evicted then.
             pipeline.advance()
 
     def _write(self, response: Response, *, closes: bool, bodiless: bool) -> None:
@@ -280,21 +280,21 @@ class HttpConnection(asyncio.Protocol):
             self._transport.write(response.encode(date, persistence=persistence, bodiless=bodiless))
 
     def _end_in_order(self, response: Response) -> None:
-        """End, but not before a request that was handed over has its response: it may be an event, or on the queue."""
+        """End after the request that the application has was answered: it may already be published."""
         if self._state in RESPONDS:
             self._pipeline.end(response)
         else:
             self._end(response)
 
     def _end(self, response: Response) -> None:
-        """Say why the connection ends."""
+        """Write the response with the reason for the end."""
         if self._state is not _CLOSING:
             self._write(response, closes=True, bodiless=False)
             self._registry.expect_head(self)
             self._close(is_unconsumed=True)
 
     def _close(self, *, is_unconsumed: bool = False) -> None:
-        """Close once all is written; the deadline for the next head goes on: the client has no more time."""
+        """Close once everything is written; the deadline of the next head still applies to the client."""
         self._state = TRANSITIONS[self._state, _CLOSE]
         self._pipeline.drop()
         self._client.close(is_unconsumed=is_unconsumed and not self._pipeline.has_ended)

@@ -1,4 +1,4 @@
-"""The options of a server: its address, its certificate, and the limits of its clients."""
+"""The options of a server: its address, its certificate, and the limits for clients."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """Where and how to listen."""
+    """The address, the certificate and the limits of a server."""
 
     host: str
-    #: 0 takes any free one.
+    #: 0 chooses a free port.
     port: int
-    #: PEM files; without a certificate, plain HTTP. A key may stand in the certificate's file.
+    #: PEM files; without a certificate, plain HTTP. The certificate's file may contain the key.
     tls_certificate: Path | None = None
     tls_key: Path | None = None
-    #: Open at the same time. Beyond it one that has asked for nothing makes room.
+    #: Simultaneous connections. Beyond it, an idle connection is evicted.
     max_connections: int = 1000
     #: The addresses that may connect.
     peers: Peers = field(default_factory=Peers)
-    #: Seconds that a connection stays open between requests at least; announced in each response.
+    #: Minimum seconds that a connection stays open between requests; announced in each response.
     keep_alive: float = 75.0
-    #: Seconds a client may take to send a request's line and headers, and for a TLS handshake before it.
+    #: Seconds for a request's line and headers, and for the TLS handshake before it.
     head_timeout: float = 5.0
-    #: Seconds it may take to read what was written to it, once that is more than fits on the way.
+    #: Seconds for a client to read responses, once the write buffer is full.
     write_timeout: float = 5.0

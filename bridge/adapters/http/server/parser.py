@@ -1,7 +1,7 @@
-"""Bytes in, requests out, with bounded heads. No socket here.
+"""An HTTP/1.1 request parser with bounded heads and without I/O.
 
-The parser is llhttp, by way of httptools, as strict as it comes: what it does not take for HTTP, above all a body that
-two headers frame differently, is refused with its connection (RFC 9112 sections 6.3 and 11.2).
+It is llhttp, through httptools, in its strictest mode: a message that is not valid HTTP is refused with its connection,
+above all a body that two headers frame differently (RFC 9112 sections 6.3 and 11.2).
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ import httptools
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Bytes of request line and header fields; a webhook's are a few hundred.
+#: Bytes of request line and header fields; a webhook has a few hundred.
 MAX_HEAD = 16 * 1024
-#: Header fields; each costs a hundred times what its bytes do.
+#: Header fields; each costs a hundred times the memory of its bytes.
 MAX_FIELDS = 100
 _JSON = b"application/json"
-#: A quoted string (RFC 9110 section 5.6.4), or one that is not closed: looking for its end from each quote in it would
-#: take the square of its length.
+#: A quoted string (RFC 9110 section 5.6.4), also an unclosed one: a search for its end from each quote would take
+#: quadratic time.
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.?)*"?')
-#: JSON by another name (RFC 6839).
+#: Media types of JSON with another name (RFC 6839).
 _KIND_OF_JSON = re.compile(rb"application/[^/\s]+\+json")
-#: Others frame messages otherwise, or are not HTTP.
+#: Other versions have other framing, or are not HTTP.
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 
 class NotHttp(Exception):
-    """What came is not HTTP, or not what is spoken here."""
+    """The data is not HTTP, or uses a part of HTTP that is not supported."""
 
 
 class HeadTooLarge(NotHttp):
-    """More head than is read."""
+    """The head exceeds the limit."""
 
 
 class Request:
-    """A request, whose body may still be coming."""
+    """A request, whose body may still be incomplete."""
 
     __slots__ = (
         "body", "declared", "fields", "is_complete", "keeps_alive", "max_body", "method", "path", "peer", "target",
@@ -57,42 +57,42 @@ class Request:
         keeps_alive: bool,
     ) -> None:
         self.method = method
-        #: As it was sent.
+        #: The target as sent.
         self.target = target
-        #: Without its query, percent-encoding undone.
+        #: The path without the query, percent-decoded.
         self.path = _path(target)
-        #: Names in small letters; what several lines say under one name is one list (RFC 9110 section 5.3).
+        #: Names in lower case; several lines with one name are one list (RFC 9110 section 5.3).
         self.fields = fields
         #: Whether another request may follow its response.
         self.keeps_alive = keeps_alive
         #: The address of the connection's other end.
         self.peer: str | None = None
         self.body = bytearray()
-        #: The declared length of its body, and the bytes of it that are read at most, once that is decided.
+        #: The declared length of its body, and the largest accepted length, once that is decided.
         self.declared = declared
         self.max_body: float = inf
-        #: Whether all of its body is there.
+        #: Whether the whole body has arrived.
         self.is_complete = False
 
     def is_authorized(self, wanted: tuple[bytes, ...]) -> bool:
-        """Compare with each good value in constant time, also without a header. No values let in every client."""
+        """Compare with each allowed value in constant time, even without a header. Without values, allow all."""
         given = self.fields.get(b"authorization", b"")
         good = [hmac.compare_digest(given, one) for one in wanted]
         return any(good) or not wanted
 
     def is_coded(self) -> bool:
-        """Whether the body is compressed, or in another coding that is not undone here (RFC 9110 section 8.4)."""
+        """Whether the body is compressed or has another content coding (RFC 9110 section 8.4)."""
         coding = self.fields.get(b"content-encoding", b"")
         return bool(coding) and coding.lower() != b"identity"
 
     def is_json(self) -> bool:
-        """Whether the body is JSON by its content type, any of JSON's names, or has no content type.
+        """Whether the content type is one of JSON's, or is missing.
 
-        Several lines that say the same count as one, as proxies and clients write them; lines that differ are not JSON.
+        Several equal lines count as one, as some proxies and clients write them; different lines are not JSON.
         """
         value = self.fields.get(b"content-type") or _JSON
         if b"," in value:
-            # A list of lines (RFC 9110 section 5.3), or a comma in a parameter's quotes.
+            # A list of lines (RFC 9110 section 5.3), or a comma within a parameter's quotes.
             types = {one.strip().lower() for one in _QUOTED.sub(b"", value).split(b",")}
             if len(types) > 1:
                 return False
@@ -102,18 +102,18 @@ class Request:
 
 
 class RequestListener(Protocol):
-    """Is called for each thing that is found, in its order."""
+    """Receives the parser's results in order."""
 
     def on_request(self, request: Request) -> None:
-        """Take a request whose head is complete."""
+        """Handle a request whose head is complete."""
         ...
 
     def on_too_large(self, request: Request) -> None:
-        """Take note that its body is larger than what is read of it."""
+        """Handle a body that exceeds the limit."""
         ...
 
     def on_complete(self, request: Request) -> None:
-        """Take note that there is no more of it."""
+        """Handle the end of a request."""
         ...
 
 
@@ -124,23 +124,23 @@ class RequestParser:
         self._listener: Any = listener
         self._parser: Any = _new_parser(self)
         self._in_head = True
-        #: How many heads have begun, and how many bytes the last one has had.
+        #: The number of heads that have begun, and the size of the last one in bytes.
         self._heads = 0
         self._head_size = 0
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._request: Request | None = None
-        #: The rest of the declared length of the body being read, in bytes.
+        #: The rest of the declared length of the current body, in bytes.
         self.body_left = 0
-        #: Whether a request is over and nothing of another has come.
+        #: Whether a request is complete and no byte of another has come.
         self.is_between = False
 
     def feed(self, data: bytes) -> None:
-        """Read on.
+        """Parse the next bytes.
 
         Raises:
-            HeadTooLarge: more than MAX_HEAD bytes of a head have come.
-            NotHttp: the connection is of no use any more.
+            HeadTooLarge: a head exceeds MAX_HEAD bytes.
+            NotHttp: the connection can't be used any more.
 
         """
         heads = self._heads
@@ -151,25 +151,25 @@ class RequestParser:
             return
         except httptools.HttpParserError as error:
             raise HeadTooLarge if self._head_size > MAX_HEAD else NotHttp from error
-        # What it has read of an unfinished field the parser keeps to itself: count that too.
+        # The parser does not report its part of an unfinished field: count it, too.
         if self._in_head and self._heads == heads:
             self._count(len(data))
 
     def close(self) -> None:
-        """Let go of parser and listener, which hold on to this: nothing is fed any more."""
+        """Drop the references to parser and listener, which refer back to this; `feed` is not called again."""
         self._parser = self._listener = self._request = None
 
     def _feed_without_upgrade(self, rest: bytes) -> None:
-        """Parse the last head again, without its upgrade, and `rest`: the parser took it for the end of HTTP.
+        """Parse the last head again without its upgrade, and `rest`: the parser took the upgrade for the end of HTTP.
 
-        RFC 9110 section 7.8: a server without the other protocol ignores the field. Java's HttpClient asks for HTTP/2.
+        RFC 9110 section 7.8: a server without the other protocol ignores the field. Java's HttpClient requests HTTP/2.
         """
         method, version = self._parser.get_method(), self._parser.get_http_version()
-        if method == b"CONNECT":  # what follows is not HTTP, and there is nothing to connect with
+        if method == b"CONNECT":  # a tunnel follows, and there is no destination
             raise NotHttp
         lines = [b"%b %b HTTP/%b" % (method, self._target, version.encode())]
         lines += [b"%b: %b" % field for field in self._fields if field[0] != b"upgrade"]
-        # The old one has seen the last request, where that says so, and skips what comes.
+        # If the last request closes the connection, the old parser skips the following bytes.
         self._parser = _new_parser(self)
         self.feed(b"\r\n".join([*lines, b"", rest]))
 
@@ -178,32 +178,32 @@ class RequestParser:
         if self._head_size > MAX_HEAD:
             raise HeadTooLarge
 
-    # --- called back by the parser, which takes any exception for the end of HTTP ------------------------------
+    # --- called by the parser, which takes any exception for the end of HTTP -----------------------------------
 
     def on_message_begin(self) -> None:
-        """Count from nothing."""
+        """Start counting at zero."""
         self._in_head, self._head_size, self.is_between = True, 0, False
         self._heads += 1
         self._target, self._fields, self._request = b"", [], None
 
     def on_url(self, url: bytes) -> None:
-        """Count the target, which comes in as many pieces as it was sent in."""
+        """Count the target, which may come in several pieces."""
         self._count(len(url))
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a field, also one in the trailer of a chunked body; that is no header and counts for nothing else."""
-        self._head_size += len(name) + len(value) + 4  # with its colon, its space and its line's end
+        """Count a field; one in the trailer of a chunked body is not a header and only counted."""
+        self._head_size += len(name) + len(value) + 4  # with the colon, the space and the end of the line
         if len(self._fields) == MAX_FIELDS:
             self._head_size = MAX_HEAD + 1
         if self._head_size > MAX_HEAD:
             raise HeadTooLarge
         if self._in_head:
-            # RFC 9110 section 5.5: blanks around a value are not part of it. The parser leaves those behind it.
+            # RFC 9110 section 5.5: whitespace around a value is not part of it. The parser leaves trailing whitespace.
             self._fields.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """Tell of the request, but for one that is going to be parsed again."""
+        """Report the request, unless it will be parsed again."""
         self._in_head = False
         parser = self._parser
         if parser.should_upgrade():
@@ -213,7 +213,7 @@ class RequestParser:
         if version not in _VERSIONS or not (is_old or b"host" in fields):
             raise NotHttp
         if fields.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
-            raise NotHttp  # RFC 9112 section 6.1: a coding that is not undone here
+            raise NotHttp  # RFC 9112 section 6.1: a transfer coding that is not supported
         if is_old:
             fields.pop(b"expect", None)  # RFC 9110 section 10.1.1
         self._fields = []
@@ -228,7 +228,7 @@ class RequestParser:
         self._listener.on_request(self._request)
 
     def on_body(self, data: bytes) -> None:
-        """Add a piece to the body, unless nothing wants it."""
+        """Add a piece to the body, unless the body is dropped."""
         self.body_left = max(0, self.body_left - len(data))
         request = self._request
         if request is not None:
@@ -237,7 +237,7 @@ class RequestParser:
                 self._listener.on_too_large(request)
 
     def on_message_complete(self) -> None:
-        """Tell that this was all."""
+        """Report the end of the request."""
         self.is_between = True
         request, self._request = self._request, None
         if request is not None:
@@ -252,14 +252,14 @@ class RequestParser:
 
 def _new_parser(parser: RequestParser) -> httptools.HttpRequestParser:
     made = httptools.HttpRequestParser(parser)
-    # After a request that is the last by its own word it skips what comes, and the request is answered all the same.
+    # After a request that closes the connection it skips further bytes, and the request is answered all the same.
     made.set_dangerous_leniencies(lenient_data_after_close=True)
     return made
 
 
 def declared_length(fields: dict[bytes, bytes]) -> int:
-    """Return the declared length of a body; a chunked body has none and is counted as it comes."""
-    # Leading zeros are digits too, and Python reads no more than 4,300 of these.
+    """Return the declared length of a body; 0 for a chunked body, which is counted as it comes."""
+    # Leading zeros are digits, too, and Python converts at most 4,300 digits.
     return int(fields.get(b"content-length", b"0").lstrip(b"0")[:20] or 0)
 
 
@@ -269,13 +269,13 @@ def _by_name(fields: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
         found.clear()
         for name, value in fields:
             if name == b"host" and name in found:
-                raise NotHttp  # RFC 9112 section 3.2, as for none at all
+                raise NotHttp  # RFC 9112 section 3.2, as for a missing Host
             found[name] = b"%b,%b" % (found[name], value) if name in found else value
     return found
 
 
-@lru_cache(maxsize=16)  # the provider has one target; any other is at most MAX_HEAD bytes
+@lru_cache(maxsize=16)  # the provider uses one target; any other is at most MAX_HEAD bytes
 def _path(target: bytes) -> str:
-    """Return the path of a target, also of one with scheme and host. Raises any exception where there is none."""
+    """Return the path of a target, also of one with scheme and host. Raises an exception if it has no path."""
     path = httptools.parse_url(target).path.decode("ascii")
     return unquote(path) if "%" in path else path

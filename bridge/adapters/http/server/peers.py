@@ -1,4 +1,4 @@
-"""The addresses that may connect, and how many connections each may have at once."""
+"""The addresses that may connect, and the number of connections per address."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ def _ignore(peer: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peers:
-    """The rules for the other ends of connections; a peer is an address as the socket has it."""
+    """The rules for clients' addresses, as the socket has them."""
 
     #: Networks of clients; empty: any address.
     allow: tuple[Network, ...] = ()
-    #: Networks of proxies, which may always connect, as often as they like.
+    #: Networks of proxies, which may connect without a limit.
     proxies: tuple[Network, ...] = ()
-    #: Connections of one address (`host_of`) at the same time; 0: any number.
+    #: Simultaneous connections of one address (`host_of`); 0: no limit.
     each: int = 0
-    #: Given the address of a connection that was closed because its address is not allowed.
+    #: Called with the address of a connection that was closed because its address is not allowed.
     refused: Callable[[str], None] = _ignore
 
     def may_connect(self, peer: str | None) -> bool:
-        """Return whether a client at this address could ever be let in: itself, or what it passes on as a proxy."""
+        """Return whether a client at this address could be allowed: as a client, or as a proxy."""
         return not self.allow or (peer is not None and _is_in(peer, (*self.allow, *self.proxies)))
 
     def limit(self, peer: str | None) -> int:
-        """Return how many connections the address may have; 0: any number."""
+        """Return the number of connections that the address may have; 0: no limit."""
         if not self.each or peer is None:
             return 0
         return 0 if _is_in(peer, self.proxies) else self.each
 
 
 def peer_of(transport: asyncio.BaseTransport) -> str | None:
-    """Return the address of a connection's other end, in one spelling; None where it has none.
+    """Return the address of a connection's other end in its canonical form; None if it has none.
 
-    A client of IPv4 on a socket for both kinds has an address of IPv6 (RFC 4291 section 2.5.5.2).
+    On a socket for both families an IPv4 client has an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2).
     """
     peer = transport.get_extra_info("peername")
     return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else None
@@ -55,7 +55,7 @@ def peer_of(transport: asyncio.BaseTransport) -> str | None:
 
 @lru_cache(maxsize=4096)
 def host_of(peer: str | None) -> str | None:
-    """Return what counts as one client: an address of IPv4, or the /64 that a host of IPv6 has to itself (RFC 6177)."""
+    """Return the address that counts as one client: an IPv4 address, or the /64 of an IPv6 host (RFC 6177)."""
     address = None if peer is None else address_of(peer)
     if not isinstance(address, IPv6Address):
         return peer

@@ -1,8 +1,8 @@
-"""What a client sent ahead of its turn: parsed requests, the bytes behind them, and how they end.
+"""The pipelined input of a connection: parsed requests, unparsed bytes behind them, and the final error.
 
-A parsed request takes a hundred times the memory of its bytes. So nothing is parsed ahead but what came in one piece
-with the end of a body, and nothing is read from the socket while something waits. A body is parsed as it comes: its
-blank lines look like the ends of heads, and one piece each would take seconds.
+A parsed request takes a hundred times the memory of its bytes. So only requests in one piece with the end of a body are
+parsed ahead, and the socket is not read while requests wait. A body is parsed as it arrives: its blank lines look like
+ends of heads, and parsing at each of them would take seconds.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from bridge.adapters.http.server.parser import Request
     from bridge.adapters.http.server.response import Response
 
-#: How a head ends; some of its first lines may end without a carriage return. A chunked body ends so, too.
+#: The end of a head, whose first lines may lack the carriage return. A chunked body ends like this, too.
 HEAD_ENDS = b"\n\r\n"
-#: Requests of one connection that are taken up one after the other before others have their turn, and those that are
-#: parsed ahead at most.
+#: The largest number of a connection's requests that are started before other connections run, and that are parsed
+#: ahead.
 _AT_ONCE = 8
-#: Seconds that one with more than that then rests: bytes without a response, such as a refused body that looks like
-#: thousands of heads, must not take the time of others.
+#: Seconds of rest for a connection with more than that: bytes without a response, such as a refused body that looks
+#: like thousands of heads, must not delay other connections.
 _REST = 0.005
 
 
 class PipelineReader(Protocol):
-    """The connection, as its pipeline sees it."""
+    """The connection, as its pipeline uses it."""
 
     @property
     def can_parse(self) -> bool:
-        """Whether nothing has to wait for a response, or for the client to read one."""
+        """Whether no response is pending, and the client has read the previous ones."""
         ...
 
     @property
@@ -45,7 +45,7 @@ class PipelineReader(Protocol):
         ...
 
     def take_up(self, request: Request) -> None:
-        """Begin with a request."""
+        """Start a request."""
         ...
 
     def parse(self, data: bytes) -> None:
@@ -53,12 +53,12 @@ class PipelineReader(Protocol):
         ...
 
     def on_advanced(self) -> None:
-        """Take note that nothing more can be taken up now."""
+        """Take note that nothing more can be started now."""
         ...
 
 
 class Pipeline:
-    """Of one connection. Its bytes are taken piece by piece: the parser can't be stopped within a piece."""
+    """The pipeline of one connection. Bytes are taken in pieces: the parser can't be stopped within a piece."""
 
     __slots__ = (
         "_data", "_is_advancing", "_loop", "_reader", "_requests", "_taken", "error", "has_ended", "waits",
@@ -71,26 +71,26 @@ class Pipeline:
         self._data = b""
         self._taken = 0
         self._is_advancing = False
-        #: Whether there is anything, the error included.
+        #: Whether anything is queued, including the error.
         self.waits = False
-        #: Whether the client has said that it sends no more.
+        #: Whether the client has closed its sending side.
         self.has_ended = False
-        #: The last response, once all before it are given: what came next is not HTTP.
+        #: The final response, after all previous ones: the next bytes are not HTTP.
         self.error: Response | None = None
 
     def add_request(self, request: Request) -> None:
-        """Have a request wait that was parsed together with what came before it."""
+        """Queue a request that was parsed together with the previous one."""
         self._requests.append(request)
         self.waits = True
 
     def add(self, data: bytes) -> None:
-        """Put bytes behind all others."""
+        """Append bytes."""
         self._data = self._data[self._taken :] + data
         self._taken = 0
         self.waits = True
 
     def advance(self) -> None:
-        """Take up what waits, as far as that goes now."""
+        """Start queued requests as far as possible now."""
         if self._is_advancing or self._reader is None:
             return
         reader = self._reader
@@ -100,14 +100,14 @@ class Pipeline:
             if not reader.can_parse:
                 break
             is_idle = reader.is_idle
-            # The rest of an incomplete one can't come behind an error.
+            # The rest of an incomplete request can't come after an error.
             if is_idle and self._requests and (self.error is None or self._requests[0].is_complete):
                 left -= 1
                 request = self._requests.popleft()
                 self._count()
                 reader.take_up(request)
             elif self._data:
-                # A body that is wanted is bounded, and its pieces count for nothing.
+                # An accepted body is bounded, and its pieces do not count.
                 left -= is_idle
                 reader.parse(self._take(reader.body_left, 1 if is_idle else _AT_ONCE))
             else:
@@ -118,22 +118,22 @@ class Pipeline:
         reader.on_advanced()
 
     def end(self, error: Response) -> None:
-        """Drop the bytes, and have `error` be the last response."""
+        """Drop the bytes, and make `error` the final response."""
         self.error = error
         self._drop_bytes()
 
     def drop(self) -> None:
-        """Forget all."""
+        """Drop everything."""
         self._requests.clear()
         self._drop_bytes()
 
     def close(self) -> None:
-        """Forget all, and the connection, which holds on to this."""
+        """Drop everything, and the reference to the connection, which refers back to this."""
         self.drop()
         self._reader = None
 
     def _take(self, body: int, heads: int) -> bytes:
-        """Return the next `body` bytes; with a `body` of 0, what ends with the next `heads` heads, or all."""
+        """Return the next `body` bytes; if `body` is 0, the bytes up to the end of the next `heads` heads, or all."""
         end = self._taken + body
         if not body:
             for _ in range(heads):

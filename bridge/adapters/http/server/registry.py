@@ -1,8 +1,8 @@
-"""All connections of a server: how many there may be, their deadlines, what is logged of them.
+"""The connection registry of a server: limits, deadlines and log lines.
 
-Connections that have asked for nothing make room for new ones: first the oldest whose first head is not complete, then
-the one that has been idle for longest. Those with a request under way stay. Where all have one, some more are answered
-503, and still more are closed.
+Idle connections are evicted for new ones: first the oldest whose first head is incomplete, then the one that has been
+idle for longest. Connections with a pending request stay. If all have one, some more connections are answered 503, and
+the others are closed.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from bridge.concurrency.event_loop import Deadlines
 if TYPE_CHECKING:
     from bridge.adapters.http.server.options import ServerOptions
 
-#: Connections beyond the limit that are answered 503, once their requests are read. Still more are closed.
+#: Connections beyond the limit that are answered 503, once their requests are read. All others are closed.
 ANSWERED_BEYOND = 100
-#: Seconds after which such a client may come again.
+#: Seconds in the `Retry-After` of such a response.
 _RETRY_AFTER = 5
-#: Seconds between two lines about the same thing: any stranger can send something that is not HTTP.
+#: Seconds between two log lines about the same event: any client can send data that is not HTTP.
 _LINES_EVERY = 60.0
-#: The response while there are too many.
+#: The response beyond the limit.
 FULL = problem(503, {"retry-after": str(_RETRY_AFTER)}, closes=True)
 
 
 class ClientConnection(Hashable, Protocol):
-    """A connection as the registry sees it."""
+    """A connection, as the registry uses it."""
 
     def on_deadline(self) -> None:
-        """Give up on what did not come in time."""
+        """End a connection that missed its deadline."""
         ...
 
     def finish(self) -> None:
-        """Answer what is asked, and no more."""
+        """Answer the pending requests, then end."""
         ...
 
     def give_up(self) -> None:
-        """End, with a response to a request that still waits."""
+        """End, with a response to a pending request."""
         ...
 
     def abort(self) -> None:
-        """End at once."""
+        """End immediately."""
         ...
 
 
@@ -56,15 +56,15 @@ class ConnectionRegistry:
     """Used on the server's event loop."""
 
     def __init__(self, options: ServerOptions, name: str) -> None:
-        """`name` is the server's, for the log."""
+        """`name` is the server's name in the log."""
         self.head_timeout = options.head_timeout
         self.write_timeout = options.write_timeout
         self._keep_alive = options.keep_alive
-        #: The fields that announce it, as clients look for them (RFC 2068 section 19.7.1.1).
+        #: The header fields that announce it, as clients expect them (RFC 2068 section 19.7.1.1).
         self.persistence = b"connection: keep-alive\r\nkeep-alive: timeout=%d\r\n" % options.keep_alive
-        #: Each with the client at its other end (`host_of`).
+        #: Each with its client's address (`host_of`).
         self.connections: dict[ClientConnection, str | None] = {}
-        #: Set while there are none.
+        #: Set while there are no connections.
         self.empty = asyncio.Event()
         self.empty.set()
         self.deadlines: Deadlines[ClientConnection] = Deadlines(lambda connection: connection.on_deadline())
@@ -74,21 +74,21 @@ class ConnectionRegistry:
         self._name = name
         self._next_lines: dict[str, float] = {}
         self._of_each: Counter[str | None] = Counter()
-        #: Those whose first head is not complete, and those that have nothing to answer; each the oldest first.
+        #: Connections whose first head is incomplete, and connections without a pending request; each the oldest first.
         self._silent: dict[ClientConnection, None] = {}
         self._idle: dict[ClientConnection, None] = {}
-        #: Those that came when none made room.
+        #: Connections beyond the limit.
         self._beyond: set[ClientConnection] = set()
 
     def rejects(self, peer: str) -> bool:
-        """Return whether a connection from this address is to be closed at once."""
+        """Return whether a connection from this address is to be closed immediately."""
         if self._peers.may_connect(peer):
             return False
         self._peers.refused(peer)
         return True
 
     def add(self, connection: ClientConnection, peer: str | None) -> bool:
-        """Count a connection, and return whether it is one that is served."""
+        """Add a connection; return whether it is to be served."""
         has_capacity = True
         limit = self._peers.limit(peer)
         host = host_of(peer)
@@ -106,13 +106,13 @@ class ConnectionRegistry:
         return has_capacity and len(self.connections) <= self._max_connections + ANSWERED_BEYOND
 
     def expect_head(self, connection: ClientConnection) -> None:
-        """Give a connection its time for a head."""
+        """Start the deadline of a head."""
         self.deadlines.set(connection, asyncio.get_running_loop().time() + self.head_timeout)
 
     def on_head(self, connection: ClientConnection) -> Response | None:
-        """Take note of a complete head: this connection makes no room now.
+        """Handle a complete head: the connection can't be evicted now.
 
-        Returns the response to one that came when there were too many, while there are.
+        Returns the response for a connection beyond the limit, while the limit is exceeded.
         """
         self._silent.pop(connection, None)
         self._idle.pop(connection, None)
@@ -122,8 +122,8 @@ class ConnectionRegistry:
     def on_response(
         self, connection: ClientConnection, response: Response, now: float, *, closes: bool
     ) -> None:
-        """Give a connection its time for the next head, or to be closed; until then it may make room."""
-        # Those beyond are few, and have to be read.
+        """Start the deadline of the next head, or of closing; until then the connection may be evicted."""
+        # Connections beyond the limit are few, and their input has to be read.
         if response is not FULL and connection in self.connections:
             self._idle[connection] = None
         seconds = self.head_timeout
@@ -132,7 +132,7 @@ class ConnectionRegistry:
         self.deadlines.set(connection, now + seconds)
 
     def remove(self, connection: ClientConnection) -> None:
-        """Count it no longer."""
+        """Remove a connection."""
         if connection not in self.connections:
             return
         host = self.connections.pop(connection)
@@ -147,7 +147,7 @@ class ConnectionRegistry:
             self.empty.set()
 
     def evict(self, host: str | None = None) -> bool:
-        """Close one connection that has asked for nothing, of `host` if one is given; return whether there was one."""
+        """Close an idle connection, of `host` if one is given; return whether there was one."""
         for waiting in (self._silent, self._idle):
             oldest = next((one for one in waiting if host is None or self.connections[one] == host), None)
             if oldest is not None:
@@ -157,7 +157,7 @@ class ConnectionRegistry:
         return False
 
     def warn(self, event: str, **fields: object) -> None:
-        """Write a line, unless there was one like it within a minute."""
+        """Write a log line, unless there was one about the same event within a minute."""
         now = time.monotonic()
         if now >= self._next_lines.get(event, now):
             self._next_lines[event] = now + _LINES_EVERY

@@ -21,12 +21,12 @@ _log = structlog.get_logger()
 _JSON = json.JSONEncoder().encode
 _CLOSE = b"connection: close\r\n"
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
-#: They never have a body, nor its length (RFC 9110 section 8.6).
+#: Statuses without a body and without its length (RFC 9110 section 8.6).
 _WITHOUT_LENGTH = frozenset({204, 304})
 
 
 class Response:
-    """A status, its headers and its body; most are made once and written often."""
+    """A status, headers and a body; most responses are created once and written often."""
 
     __slots__ = ("_body", "_head", "closes", "keep_alive", "status")
 
@@ -39,9 +39,9 @@ class Response:
         closes: bool = False,
         keep_alive: float | None = None,
     ) -> None:
-        """With `closes` it is the last on its connection.
+        """With `closes`, it is the last response on its connection.
 
-        `keep_alive` are the seconds that its connection may be idle afterwards, in place of the server's.
+        `keep_alive` is the idle time of its connection in seconds, in place of the server's.
         """
         self.status = status
         self.closes = closes
@@ -54,9 +54,9 @@ class Response:
         self._body = body
 
     def encode(self, date: bytes, *, persistence: bytes, bodiless: bool) -> bytes:
-        """Return its bytes; `date` is that header's line. The response to a HEAD request is `bodiless`.
+        """Return its bytes; `date` is the line of that header. The response to a HEAD request is `bodiless`.
 
-        `persistence` are the fields that say how long its connection stays; empty: it is the last one there.
+        `persistence` are the fields about the connection's idle time; empty for the last response.
         """
         end = persistence or _CLOSE
         return b"%b%b%b\r\n%b" % (self._head, date, end, b"" if bodiless else self._body)
@@ -64,26 +64,26 @@ class Response:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawResponse:
-    """Bytes as they are, and the end of the connection: what no good server sends, for tests of clients."""
+    """Raw bytes, and the end of the connection: invalid responses for tests of clients."""
 
     data: bytes = b""
-    #: Sent behind it byte by byte, `pace` seconds apart.
+    #: Sent after the bytes, byte by byte, `pace` seconds apart.
     drip: bytes = b""
-    #: With nothing to drip, the seconds until the connection is closed.
+    #: If `drip` is empty, the seconds until the connection is closed.
     pace: float = 0.0
     #: Whether it ends with a TCP reset.
     resets: bool = False
 
 
 class Dates:
-    """The `Date` header, which RFC 9110 section 6.6.1 wants in every response, put together once a second."""
+    """The `Date` header, required in each response by RFC 9110 section 6.6.1; formatted once a second."""
 
     def __init__(self) -> None:
         self._second = 0
         self._line = b""
 
     def line(self, now: float) -> bytes:
-        """Return its line at `now`, in seconds since the epoch."""
+        """Return the header's line for `now`, in seconds since the epoch."""
         second = int(now)
         if second != self._second:
             self._second, self._line = second, f"date: {formatdate(second, usegmt=True)}\r\n".encode()
@@ -98,9 +98,9 @@ def problem(
     errors: Sequence[Mapping[str, str]] = (),
     closes: bool = False,
 ) -> Response:
-    """Return a small JSON object that says what is wrong in words of our own (RFC 9457), echoing nothing.
+    """Return a problem document (RFC 9457) with our own text, which repeats no input.
 
-    `errors` are its parts, where there are several.
+    `errors` are the single problems, if there are several.
     """
     said: dict[str, object] = {"status": status, "title": HTTPStatus(status).phrase}
     if detail is not None:
@@ -111,15 +111,15 @@ def problem(
     return Response(status, headers, _JSON(said).encode(), closes=closes)
 
 
-#: RFC 9110 section 11.6.1 asks for a challenge; the operator's real scheme is not shown to strangers.
+#: RFC 9110 section 11.6.1 requires a challenge; the configured scheme is not revealed.
 UNAUTHORIZED = problem(401, {"www-authenticate": "Bearer"})
-#: RFC 9110 section 15.5.16: the response names the coding that is taken.
+#: RFC 9110 section 15.5.16: the response names the accepted coding.
 CODED = problem(
     415, {"accept-encoding": "identity"}, detail="the body has a Content-Encoding: send it without one"
 )
 MEDIA_TYPE = problem(415)
 
-#: The responses of the server itself.
+#: The server's own responses.
 LATE = problem(408, closes=True)
 BODY_TOO_LARGE = problem(413)
 HEAD_TOO_LARGE = Response(431, closes=True)
@@ -131,7 +131,7 @@ _FAILED = problem(500)
 
 
 def failure(error: Exception, request: Request) -> Response:
-    """Response 500 and log what broke and where: never its words, they may hold a number or a text."""
+    """Return 500, and log the error's type and place: its text may contain a number or a message."""
     frame = traceback.extract_tb(error.__traceback__)[-1:]
     _log.error(
         "request.failed",

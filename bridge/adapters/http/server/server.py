@@ -1,4 +1,4 @@
-"""Listens, in a thread of its own, and ends in good order."""
+"""The HTTP server: listens in a separate thread, and stops gracefully."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds beyond its grace in which a server must have ended.
+#: Seconds after its grace period within which a server must have ended.
 _MARGIN = 2.0
-#: Seconds that last responses have to be written and connections to be closed in.
+#: Seconds for writing the last responses and closing the connections.
 _LAST_WRITES = 0.2
-#: Seconds between two rounds of an event loop that has nothing else to do.
-_ROUND = 0.5
-#: Connections that wait to be accepted.
+#: Seconds between two iterations of an idle event loop.
+_IDLE_INTERVAL = 0.5
+#: The backlog: connections that wait to be accepted.
 _BACKLOG = 256
 
 
 class HttpServer:
-    """One application on one port. Starts once and stops once; neither signals nor the log's set-up are touched."""
+    """One application on one port. It starts once and stops once, and changes neither signal handlers nor logging."""
 
     def __init__(self, application: Application, options: ServerOptions, *, name: str) -> None:
         self._application = application
@@ -47,15 +47,15 @@ class HttpServer:
         self._running = threading.Event()
         self._stopping = asyncio.Event()
         self._grace = 0.0
-        #: How often the event loop went round; see `bridge.ops.progress`.
+        #: The iterations of the event loop; see `bridge.ops.progress`.
         self.iterations = 0
 
     def start(self) -> int:
-        """Listen and return the port. Connections are taken from here on.
+        """Listen, return the port, and accept connections.
 
         Raises:
             CertificateUnusable: the TLS files can't be used.
-            OSError: the address can't be had.
+            OSError: the address can't be bound.
 
         """
         if self._options.tls_certificate is not None:
@@ -66,14 +66,14 @@ class HttpServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on, once it was started."""
+        """The port it listens on, once started."""
         return int(self._socket.getsockname()[1]) if self._socket else 0
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
-        """Have the server's event loop do `work`, and return its result. From any other thread.
+        """Run `work` on the server's event loop, and return its result. For any other thread.
 
         Raises:
-            TimeoutError: it was not done within `timeout` seconds, or the server does not run.
+            TimeoutError: it took longer than `timeout` seconds, or the server does not run.
 
         """
         if self._thread.ident is not None:
@@ -99,13 +99,13 @@ class HttpServer:
         return self._thread.native_id
 
     def stop(self, grace: float) -> None:
-        """Take no more connections, let what is being answered end within `grace` seconds, then end it."""
+        """Accept no more connections, finish pending responses within `grace` seconds, then end."""
         self._grace = grace
-        if self._thread.ident is not None:  # it may have only just begun
+        if self._thread.ident is not None:  # the thread may be about to begin
             self._running.wait(_MARGIN)
         if self._loop is None:
             return
-        with suppress(RuntimeError):  # it has ended by itself
+        with suppress(RuntimeError):  # the loop has ended by itself
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(grace + _MARGIN)
 
@@ -117,9 +117,9 @@ class HttpServer:
         loop = self._loop = asyncio.get_running_loop()
         self._running.set()
         assert self._socket is not None  # noqa: S101 - set by `start`
-        acceptor = Acceptor(self._socket, self._registry, self._admit)
+        acceptor = Acceptor(self._socket, self._registry, self._new_protocol)
         acceptor.start()
-        self._go_round(loop)
+        self._count_iterations(loop)
         await self._stopping.wait()
         acceptor.stop()
         connections = self._registry.connections
@@ -132,11 +132,11 @@ class HttpServer:
         for connection in list(connections):
             connection.abort()
 
-    def _go_round(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _count_iterations(self, loop: asyncio.AbstractEventLoop) -> None:
         self.iterations += 1
-        loop.call_later(_ROUND, self._go_round, loop)
+        loop.call_later(_IDLE_INTERVAL, self._count_iterations, loop)
 
-    def _admit(self) -> HttpConnection | TlsHandshake:
+    def _new_protocol(self) -> HttpConnection | TlsHandshake:
         return (
             self._serve_one()
             if self._tls is None
@@ -147,15 +147,15 @@ class HttpServer:
         return HttpConnection(self._application, self._registry)
 
     async def _emptied(self, within: float) -> None:
-        """Wait until all have gone, at most `within` seconds."""
+        """Wait until all connections have ended, at most `within` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._registry.empty.wait()
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on `host`; on `::`, for IPv4 too where the system has both."""
-    # A name may have addresses of both kinds, or of IPv6 alone.
+    """Return a socket that listens on `host`; on `::` also for IPv4, if the system supports both."""
+    # A name may have addresses of both families, or of IPv6 only.
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
     return socket.create_server(

@@ -1,11 +1,11 @@
-"""The states of a connection and what leads from one to the next.
+"""The state machine of a connection.
 
           HEAD              EXPECT                BODY                 RESPONSE
     IDLE ──────▶ ACCEPTED ────────▶ RECEIVING ──────▶ RESPONDING ──────────────▶ IDLE
 
-A head may be refused, and a body may come with its head: then the states between are left out. Once the server stops,
-the request under way is the last one. A pair that `TRANSITIONS` does not have can't happen; a response is due exactly
-in the states that have one for `Event.RESPONSE`.
+A head may be refused, and a body may come with its head: then the states in between are skipped. After the server's
+stop, the current request is the last one. Pairs that are not in `TRANSITIONS` can't occur; a response is due exactly in
+the states with an entry for `Event.RESPONSE`.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ from enum import IntEnum, auto
 
 
 class State(IntEnum):
-    """A connection is in one of them. Ints, because a webhook looks six of them up."""
+    """The state of a connection. Integers are faster, and a webhook looks six of them up."""
 
-    #: No request is unanswered: the next head may come, or is coming.
+    #: No request is unanswered: the next head may come, or is being received.
     IDLE = auto()
-    #: A head is complete, and what came with it is being parsed. It is left before the event loop goes on.
+    #: A head is complete, and the data that came with it is being parsed. This state ends within the same event.
     ACCEPTED = auto()
-    #: The body is coming, and has its deadline.
+    #: The body is being received, with its deadline.
     RECEIVING = auto()
     #: The application has the whole request.
     RESPONDING = auto()
-    #: The same two, of the last request on this connection.
+    #: The same two, for the last request on this connection.
     LAST_RECEIVING = auto()
     LAST_RESPONDING = auto()
-    #: Raw bytes leave, and the connection ends with them.
+    #: Raw bytes are being sent, after which the connection ends.
     SENDING_RAW = auto()
-    #: The last bytes are written; what comes is dropped.
+    #: The last bytes are written; input is dropped.
     CLOSING = auto()
     CLOSED = auto()
 
 
 class Event(IntEnum):
-    """What happens to a connection."""
+    """The event that may change a connection's state."""
 
-    #: A request is taken up: its head is complete, and it is its turn.
+    #: A request is started: its head is complete, and no other request is unanswered.
     HEAD = auto()
-    #: Its body has not come with it and is waited for.
+    #: Its body is incomplete.
     EXPECT = auto()
-    #: It is complete, and is handed to the application.
+    #: It is complete and passed to the application.
     BODY = auto()
-    #: Its response is written: the application's or the server's own.
+    #: Its response is written, by the application or the server.
     RESPONSE = auto()
-    #: The same, but raw.
+    #: Its response is raw.
     RAW_RESPONSE = auto()
     #: The server stops.
     STOP = auto()
-    #: Nothing more is written here.
+    #: Nothing more will be written.
     CLOSE = auto()
     #: The client is gone.
     LOST = auto()
@@ -76,14 +76,14 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.LAST_RESPONDING, Event.RAW_RESPONSE): State.SENDING_RAW,
     (State.SENDING_RAW, Event.STOP): State.SENDING_RAW,
     (State.CLOSING, Event.STOP): State.CLOSING,
-    # In any state a connection may be closed, and its client may go.
+    # In any state a connection may be closed, and its client may disconnect.
     **{(state, Event.CLOSE): State.CLOSING for state in State if state is not State.CLOSED},
     **{(state, Event.LOST): State.CLOSED for state in State if state is not State.CLOSED},
 }
 
-#: Input is parsed in these; in others it waits for its turn, or is dropped.
+#: States in which input is parsed; in the others it is queued or dropped.
 PARSES = frozenset({State.IDLE, State.ACCEPTED, State.RECEIVING, State.LAST_RECEIVING})
-#: A body is waited for.
+#: States in which a body is expected.
 RECEIVES = frozenset({State.RECEIVING, State.LAST_RECEIVING})
-#: A response is written or is the application's to give.
+#: States in which a response is being written, or expected from the application.
 RESPONDS = frozenset({State.RESPONDING, State.LAST_RESPONDING, State.SENDING_RAW})

@@ -1,4 +1,4 @@
-"""Certificates, checked before clients are served with them, and handshakes."""
+"""TLS certificates, checked before they are used, and TLS handshakes."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ if TYPE_CHECKING:
     from bridge.adapters.http.server.connection import HttpConnection
     from bridge.adapters.http.server.registry import ConnectionRegistry
 
-#: Bytes that asyncio has ready for each connection from its first moment, and reads at once. Its own 256 KiB are more
-#: than all else that a thousand silent connections cost; a record has 16 (RFC 8446 section 5.1).
+#: Bytes of asyncio's read buffer, which each connection has from its start. Its default of 256 KiB would be most of the
+#: memory of a thousand idle connections; a record has 16 KiB (RFC 8446 section 5.1).
 _BUFFER = 32 * 1024
 
 
 class CertificateUnusable(Exception):
-    """Clients can't be served with these files; the message names the one at fault and why."""
+    """The files can't be used; the message names the file and the reason."""
 
     def __init__(self, part: Literal["certificate", "key"], message: str) -> None:
         super().__init__(message)
         self.part = part
 
 
-#: For TLS 1.2. Those of 1.3 are all good.
+#: Ciphers for TLS 1.2. All those of TLS 1.3 are allowed.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-#: The one group for the exchange of keys: P-256, which every client of TLS 1.3 has to support (RFC 8446 section 9.1).
-#: OpenSSL's own list also has finite fields, and one key exchange in ffdhe8192 takes the event loop a hundred
-#: milliseconds (CVE-2002-20001). Python before 3.15 sets one group or none. A client that begins with another group, as
-#: most do with X25519, sends its key in one more round trip.
+#: The only group for key exchange: P-256, which all clients of TLS 1.3 must support (RFC 8446 section 9.1). OpenSSL's
+#: default list has finite-field groups, and one key exchange in ffdhe8192 blocks the event loop for a hundred
+#: milliseconds (CVE-2002-20001). Python before 3.15 can set one group or none. A client that offers another group
+#: first, as most do with X25519, needs one more round trip.
 _GROUP = "prime256v1"
 
 
 def server_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
-    """Return what to serve with. Without `key`, it stands in the certificate's file; both are PEM.
+    """Return the server's TLS context. Without `key`, the certificate's file contains it; both are PEM.
 
     Raises:
-        CertificateUnusable: they can't, or do not. A key with a passphrase can't be read: there is no operator to ask.
+        CertificateUnusable: the files can't be used. A key with a passphrase can't be read: no operator can enter it.
 
     """
     _open("certificate", certificate)
     if key is not None:
         _open("key", key)
-    # There is no other way to say so, and nothing else in a process that listens has asyncio do TLS.
+    # The only way to set it; nothing else in a listening process uses asyncio's TLS.
     sslproto.SSLProtocol.max_size = _BUFFER
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     context.set_ecdh_curve(_GROUP)
-    # A client that asks for one handshake after another has the server sign each time (CVE-2011-1473).
+    # Otherwise a client could renegotiate again and again, and each time the server signs (CVE-2011-1473).
     context.options |= ssl.OP_NO_RENEGOTIATION
     try:
         context.load_cert_chain(certificate, key, password="")
@@ -68,22 +68,22 @@ def server_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
 
 
 class TlsHandshake(asyncio.Protocol):
-    """A connection until its handshake is over, counted like any other: asyncio reports none before that."""
+    """A connection during its handshake, counted like any other: asyncio does not report it before its end."""
 
     def __init__(
         self, context: ssl.SSLContext, registry: ConnectionRegistry, serve: Callable[[], HttpConnection]
     ) -> None:
-        """`serve` makes what the connection is handed to."""
+        """`serve` creates the protocol for the encrypted connection."""
         self._context = context
         self._registry = registry
         self._serve = serve
         self._transport: Any = None
         self._handshake: asyncio.Task[None] | None = None
-        #: What came in the same moment as the handshake's end.
+        #: Data that arrived together with the end of the handshake.
         self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the handshake, unless there are far too many connections already."""
+        """Start the handshake, unless there are far too many connections."""
         self._transport = transport
         if self._registry.add(self, peer_of(transport)):
             self._handshake = asyncio.get_running_loop().create_task(self._shake_hands())
@@ -91,32 +91,32 @@ class TlsHandshake(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Keep it; one turn of the loop later there is a connection to read it."""
+        """Keep the data until the connection exists, one iteration of the loop later."""
         self._early.append(data)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Forget it."""
+        """Remove the connection."""
         self._registry.remove(self)
 
     def finish(self) -> None:
-        """End: nothing was asked yet."""
+        """End: there is no request yet."""
         self.abort()
 
     give_up = on_deadline = finish
 
     def abort(self) -> None:
-        """End at once."""
+        """End immediately."""
         self._transport.abort()
 
     async def _shake_hands(self) -> None:
         try:
-            # asyncio's own deadline for a handshake is a minute.
+            # asyncio's default deadline for a handshake is a minute.
             transport: Any = await asyncio.get_running_loop().start_tls(
                 self._transport, self, self._context, server_side=True,
                 ssl_handshake_timeout=self._registry.head_timeout, ssl_shutdown_timeout=self._registry.head_timeout,
             )  # fmt: skip
         except (OSError, RuntimeError):
-            # Refused, cut or too late: asyncio has closed it.
+            # Refused, aborted or too late: asyncio has closed it.
             return
         finally:
             self._registry.remove(self)

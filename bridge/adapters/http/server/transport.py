@@ -1,4 +1,4 @@
-"""The socket's side of a connection: how long the client has to read, how it is closed, and bytes that are no HTTP."""
+"""The socket's side of a connection: the deadline for reading, closing, and raw bytes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
     from bridge.adapters.http.server.response import RawResponse
 
-#: Bytes of a connection that wait here at most: requests ahead of their turn, and responses that are not read.
+#: The largest number of bytes buffered for a connection: pipelined requests, and unread responses.
 WAITING = 16 * 1024
-#: l_onoff and l_linger: closing discards what is not sent, and answers with RST.
+#: l_onoff and l_linger: closing discards unsent data and sends a reset.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class ClientTransport:
-    """Of one connection: its transport, bounded."""
+    """The transport of one connection, with limits."""
 
     __slots__ = ("_deadline", "_drip", "_loop", "_timeout", "_transport", "is_blocked", "is_encrypted")
 
     def __init__(self, transport: Any, loop: AbstractEventLoop, *, timeout: float) -> None:
-        """Give the client `timeout` seconds to read what is more than may wait."""
+        """Give the client `timeout` seconds to read once the write buffer is full."""
         self._transport = transport
         self._loop = loop
         self._timeout = timeout
@@ -34,40 +34,40 @@ class ClientTransport:
         #: Whether the client has to read before more is written.
         self.is_blocked = False
         self.is_encrypted = transport.get_extra_info("sslcontext") is not None
-        # asyncio reads 256 KiB at once (beneath TLS: see `tls`), and has as much and more written.
+        # asyncio's defaults: it reads 256 KiB at once (for TLS see `tls`), and buffers as much or more for writing.
         transport.max_size = WAITING
         transport.set_write_buffer_limits(WAITING)
 
     def block(self) -> None:
-        """Give the client its time to read."""
+        """Start the deadline for the client to read."""
         self.is_blocked = True
         self._deadline = self._loop.call_later(self._timeout, self._transport.abort)
 
     def unblock(self) -> None:
-        """Take note that it has read."""
+        """Note that the client has read."""
         self.is_blocked = False
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     def on_lost(self) -> None:
-        """Take note that it is gone."""
+        """Note that the client is gone."""
         self.unblock()
         if self._drip is not None:
             self._drip.cancel()
             self._drip = None
 
     def read(self, *, wanted: bool) -> None:
-        """Read on, or read nothing for now."""
+        """Resume or pause reading."""
         if wanted:
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
 
     def close(self, *, is_unconsumed: bool) -> None:
-        """Close once all is written that was to be.
+        """Close after the buffer is written.
 
-        With something unread on the way the client closes first. TLS waits for its good-bye.
+        If unread data is in transit, our sending side is closed first. TLS waits for the client's close_notify.
         """
         if is_unconsumed and not self.is_encrypted and not self._transport.is_closing():
             self._transport.write_eof()

@@ -1,1 +1,1 @@
-"""How a ledger of an older bridge becomes one of this bridge: one revision after the other, run by Alembic."""
+"""The migrations of the ledger's tables, run by Alembic one revision after the other."""

@@ -1,4 +1,4 @@
-"""What Alembic runs: the revisions, on the connection and in the transaction of `bridge.adapters.store.schema`."""
+"""The Alembic environment: runs the revisions in the transaction of `bridge.adapters.store.schema`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables as the first released ledger has them."""
+"""The tables of the first release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ingest remembers: notifications that are events already, and how far the history has been read."""
+"""The ingest's tables: seen notifications, and the watermarks of the provider's history."""
 
 from __future__ import annotations
 

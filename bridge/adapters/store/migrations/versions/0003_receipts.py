@@ -1,4 +1,4 @@
-"""Receipts that are awaited."""
+"""The table of pending receipts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Submissions that are attempted again although nobody could tell what became of an earlier attempt."""
+"""A column for submissions that are retried while an earlier attempt is in doubt."""
 
 from __future__ import annotations
 

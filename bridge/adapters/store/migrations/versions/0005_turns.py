@@ -1,4 +1,4 @@
-"""Of a rate limit: the line of those that came late, and what has gone."""
+"""The queue of a rate limit for late submissions, and the time of its last call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add columns; whoever has a slot keeps it."""
+    """Add columns; reservations stay."""
     for name in ("next_turn", "open_at"):
         op.add_column("buckets", sa.Column(name, sa.Double, nullable=False, server_default="0"))
     op.add_column("submissions", sa.Column("turn", sa.Boolean, nullable=False, server_default=sa.false()))

@@ -1,4 +1,4 @@
-"""Submissions by their destinations, of those alone that may have a message whose id is not known."""
+"""An index by destination of the submissions that may have a message with an unknown id."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _NAMELESS = "(state = 'attempting' OR (message_id IS NULL AND state IN ('doubtfu
 
 
 def upgrade() -> None:
-    """Change the indexes, and add when a lookup recognised nothing.
+    """Change the indexes, and add the time of a lookup that found nothing.
 
-    A submission in doubt has a key of the old kind, 32 bytes: unless its message is found, it ends as unknown.
+    A submission in doubt keeps a key of the old kind, 32 bytes: unless its message is found, it ends as `unknown`.
     """
     op.add_column("submissions", sa.Column("looked_at", sa.Double))
     op.drop_index("submissions_match_key", "submissions")

@@ -24,7 +24,7 @@ _COLUMNS = (
 
 
 def upgrade() -> None:
-    """Rename what had a private word; no row is lost."""
+    """Rename tables, columns and states; no row is lost."""
     for table, before, after in _COLUMNS:
         # Both databases know this statement; Alembic would copy a table of SQLite's.
         op.execute(f"ALTER TABLE {table} RENAME COLUMN {before} TO {after}")

@@ -1,4 +1,4 @@
-"""Calls that send nothing: a JSON object, or a `CpaasError`."""
+"""The provider's JSON API for calls that send nothing; failures are `CpaasError`."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _NO_CONTENT = 204
 _NOT_FOUND = 404
 
 
-class Asker:
-    """Asks the API for what sends nothing. No call is repeated, save for a token's renewal."""
+class JsonApi:
+    """Makes API calls that send nothing. A call is repeated only after a token's renewal."""
 
     def __init__(self, caller: Caller, health: Health, clock: Clock) -> None:
         self._caller = caller
         self._health = health
         self._clock = clock
 
-    def ask(
+    def request(
         self,
         method: str,
         path: Callable[[str], str],
@@ -43,7 +43,7 @@ class Asker:
         body: bytes | None = None,
         until: float | None = None,
     ) -> Json:
-        """Return what the API answers: a JSON object, an empty one for 204.
+        """Return the API's response: a JSON object, empty for 204.
 
         Raises:
             CpaasError: see `bridge.ports.provider_errors`.
@@ -57,12 +57,12 @@ class Asker:
             return {}
         answer = json_object(exchange.body)
         if answer is None:
-            error = ProviderError(name="http", message="no JSON object", http_status=exchange.status)
-            raise Unreadable("the provider's answer can't be read", error)
+            error = ProviderError(name="http", message="not a JSON object", http_status=exchange.status)
+            raise Unreadable("the provider's response can't be read", error)
         return answer
 
     def delete(self, path: Callable[[str], str], *, until: float | None = None) -> None:
-        """Delete what is at `path`; what is not there is deleted already.
+        """Delete the resource at `path`; a missing one counts as deleted.
 
         Raises:
             CpaasError: see `bridge.ports.provider_errors`.
@@ -88,11 +88,11 @@ class Asker:
     def _judge(self, exchange: Exchange) -> CpaasError:
         error = parse_error(exchange.status, exchange.body)
         if exchange.status == _NOT_FOUND and _is_providers_own(exchange.body):
-            return NotFound("the provider has no such thing", error)
+            return NotFound("the provider has no such resource", error)
         retry_after = parse_retry_after(exchange.headers.get("retry-after"), now=self._clock.now())
         answer = classify_send(exchange.status, retry_after=retry_after, error=error)
         if isinstance(answer, answers.Accepted):
-            raise TypeError("a status beside 2xx can't be accepted")
+            raise TypeError("a status other than 2xx can't be accepted")
         return self._error(answer)
 
     def _error(
@@ -105,7 +105,7 @@ class Asker:
             case answers.Refused(error=error):
                 return CallRefused("the provider refuses the call", error)
             case answers.Unsent(error=error) | answers.Ambiguous(error=error):
-                # Of the network, in words of ours; the provider's own may hold numbers.
+                # Errors of the network have our own texts; the provider's texts may contain numbers.
                 is_ours = error.name in {"network", "timeout"}
                 why = (is_ours and error.message) or f"the provider can't be used now: {describe(error)}"
                 return Unreachable(why, error)
@@ -113,5 +113,5 @@ class Asker:
 
 
 def _is_providers_own(body: bytes) -> bool:
-    """Whether a 404 is the provider's; a proxy's page knows nothing of what is there."""
+    """Whether a 404 comes from the provider; a proxy's error page does not prove that a resource is missing."""
     return not body.strip() or json_object(body) is not None
