@@ -393,7 +393,7 @@ def test_without_a_ledger_commands_are_taken_and_none_is_shown(
 
     assert (taken.status, amqp.depth("sms.send")) == (202, 1)
     assert (status, said["title"]) == (503, "Service Unavailable")
-    assert "ledger can't be asked" in said["detail"]
+    assert "ledger is unavailable" in said["detail"]
 
 
 def test_one_process_accepts_commands_and_sends_them(

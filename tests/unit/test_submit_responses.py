@@ -169,14 +169,14 @@ ROWS = [
         )
     ],
     taken(400, UnreadableCommand("the body is not UTF-8"), "the body is not UTF-8"),
-    taken(409, SubmitResult.CONFLICTING, "other content"),
+    taken(409, SubmitResult.CONFLICTING, "different content"),
     taken(422, CommandInvalid("message is missing", "destination_address[1] is odd")),
     taken(503, SubmitResult.UNROUTABLE, "no queue"),
-    taken(503, SubmitResult.UNCONFIRMED, "may be on the queue or not"),
-    taken(503, SubmitResult.UNAVAILABLE, "takes no commands now"),
+    taken(503, SubmitResult.UNCONFIRMED, "may be in the queue or not"),
+    taken(503, SubmitResult.UNAVAILABLE, "accepts no commands now"),
     shown(200, b"{}"),
-    shown(404, Unknown.UNKNOWN, "may still wait on the queue"),
-    shown(503, Unknown.UNAVAILABLE, "can't be asked now"),
+    shown(404, Unknown.UNKNOWN, "may still wait in the queue"),
+    shown(503, Unknown.UNAVAILABLE, "is unavailable now"),
     shown(500, KeyError("x")),
     # --- keys
     *[refused(SUBMIT, 400, wire(Idempotency_Key=key), "Idempotency-Key") for key in ('"a","b"', "caf\xe9", "", "a,b")],
@@ -296,7 +296,7 @@ def test_openapi_validator_finds_errors() -> None:
 def test_the_documented_bounds_are_those_in_force() -> None:
     said = OPERATIONS[SUBMIT]["requestBody"]["description"]
 
-    assert f"At most {SubmitEndpointSettings(authorization=(SECRET,)).max_body // 1024} KiB" in said
+    assert f"at most {SubmitEndpointSettings(authorization=(SECRET,)).max_body // 1024} KiB" in said
     assert f"within {SubmitEndpointSettings(authorization=(SECRET,)).body_timeout:g} s" in said
     for operation in OPERATIONS.values():
         assert f"over {parser.MAX_HEAD // 1024} KiB" in operation["responses"]["431"]["description"]

@@ -1,7 +1,7 @@
-"""The spool: a directory with one SQLite database, for what the broker can't take right now.
+"""The spool: a directory with one SQLite database for events that the broker can't take at the moment.
 
-SQLite knows how to append, sync, and come back from a crash in the middle of it; a format of our own would have to
-learn that. This package adds a checksum for each event, and quarantine and recovery of a damaged file.
+SQLite provides appending, syncing and recovery after a crash. This package adds a checksum for each event, and
+quarantine and recovery of a damaged file.
 """
 
 from __future__ import annotations

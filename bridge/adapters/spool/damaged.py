@@ -1,4 +1,4 @@
-"""A damaged database of a spool, read as far as SQLite can read it; its own files stay as they are."""
+"""Recovery of events from a damaged spool database; its files are not changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bridge.domain.events import Event
 
-#: Numbers below the last that are tried where the index of ids can't be read.
+#: Numbers below the last one that are tried if the index of ids can't be read.
 MOST_TRIED = 1_000_000
 
 _SELECT = f"SELECT {COLUMNS} FROM events WHERE number = ?"  # noqa: S608 - no value in it
@@ -25,12 +25,12 @@ _BY_INDEX = "SELECT number FROM events INDEXED BY sqlite_autoindex_events_1 ORDE
 
 
 def read_damaged(path: Path) -> Generator[Event | None, None, None]:
-    """Yield each event of the database at `path`, the oldest first, and None for each that can't be read.
+    """Yield the events of the database at `path`, the oldest first, and None for each that can't be read.
 
-    Reads a copy in the directory for temporary files: to open a database changes it.
+    Reads a copy in the directory for temporary files, since opening a database changes it.
 
     Raises:
-        OSError: the files can't be read, or there is no room for the copy.
+        OSError: the files can't be read, or there is no space for the copy.
 
     """
     with TemporaryDirectory(prefix="sms-bridge-spool-") as directory:
@@ -59,7 +59,7 @@ def _events(path: Path) -> Iterator[Event | None]:
 
 
 def _opened(path: Path) -> tuple[sqlite3.Connection, Iterable[int], bool]:
-    """Open a database; return the numbers that its events may have, too, and whether each of these has an event."""
+    """Open a database; return the numbers that its events may have, too, and whether each number has an event."""
     try:
         return _read(path)
     except sqlite3.DatabaseError:
@@ -89,12 +89,12 @@ def _last(connection: sqlite3.Connection) -> int:
 
 
 def _replace_first_page(path: Path) -> None:
-    """Take the first page of an empty database: it says where the tables are, and is alike in all of ours."""
+    """Use the first page of an empty database: it contains the tables' locations, equal in all spools."""
     empty = path.with_name("empty")
     with closing(connect(empty)) as connection:
         create_tables(connection)
     page = bytearray(empty.read_bytes()[:PAGE_BYTES])
-    # The pages in the file, and none of them free (https://sqlite.org/fileformat2.html#the_database_header).
+    # The number of pages in the file, all in use (https://sqlite.org/fileformat2.html#the_database_header).
     page[28:32] = (path.stat().st_size // PAGE_BYTES).to_bytes(4, "big")
     page[32:40] = bytes(8)
     with path.open("r+b") as file:

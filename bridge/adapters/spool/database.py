@@ -1,4 +1,4 @@
-"""Opening the spool's database: every connection is alike, and a commit is on the disk when it returns."""
+"""Connections to the spool's database, all with the same settings; a commit is on the disk when it returns."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Seconds that another process that reads the database may block a change.
+#: Seconds for which another process that reads the database may block a change.
 BUSY_TIMEOUT = 0.25
-#: Pages in the write-ahead log before they go to the database: 1 MiB.
+#: Pages in the write-ahead log before a checkpoint copies them to the database: 1 MiB.
 CHECKPOINT_PAGES = 256
 PAGE_BYTES = 4096
 
 #: The files of one database, the main one last.
 SUFFIXES = ("-wal", "-shm", "-journal", "")
 
-#: SQLite's codes for a damaged file, and for a disk that takes no more.
+#: SQLite's error codes for a damaged file, and for a full disk.
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 DISK_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
@@ -30,15 +30,15 @@ _WAL_HEADER, _FRAME_HEADER = 32, 24
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the database in the file `path`, which is made where it is missing, for its owner alone.
+    """Open the database in the file `path`; a missing file is created with permissions for its owner only.
 
     Raises:
-        OSError: the file can't be made.
+        OSError: the file can't be created.
         sqlite3.Error: it can't be opened, or is not a database.
 
     """
     path.touch(mode=0o600)
-    # Transactions begin explicitly. The checksum finds text that is not UTF-8 any more.
+    # Transactions begin explicitly. Text that is not UTF-8 any more is found by the checksum.
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
     connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
     try:
@@ -47,7 +47,7 @@ def connect(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         for pragma in (
             "journal_mode = WAL",
-            # One fsync for each commit. Without it, what was answered could be lost with the power.
+            # One fsync for each commit. Without it, a power failure could lose an event that was answered 2xx.
             "synchronous = FULL",
             f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
             # Deleted events leave no text in the file.
@@ -61,7 +61,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables that are missing."""
+    """Create missing tables."""
     with transaction(connection):
         for statement in SCHEMA:
             connection.execute(statement)
@@ -69,7 +69,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit what is done within, or nothing of it."""
+    """Commit the block, or nothing of it."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -81,19 +81,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def code_of(error: sqlite3.Error) -> int:
-    """Return SQLite's own code for an error, without the details; 0 where it has none."""
+    """Return SQLite's primary code for an error; 0 if it has none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """Return the file of a database that has one of the `SUFFIXES`."""
+    """Return the file of a database with one of the `SUFFIXES`."""
     return path.with_name(path.name + suffix)
 
 
 def rename(path: Path, to: Path) -> None:
-    """Give a database and its logs another name in the same directory, whose files are then on the disk.
+    """Rename a database and its logs within their directory, durably.
 
-    Each file has its new name before any loses its old one: a crash in between leaves two copies, not a half.
+    Each file has its new name before any loses its old one: a crash in between leaves two complete copies.
 
     Raises:
         OSError: it can't be done.
@@ -109,10 +109,10 @@ def rename(path: Path, to: Path) -> None:
 
 
 def sync(directory: Path) -> None:
-    """Have the names in a directory on the disk.
+    """Sync the names in a directory to the disk.
 
     Raises:
-        OSError: they can't be.
+        OSError: they can't be synced.
 
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
@@ -123,7 +123,7 @@ def sync(directory: Path) -> None:
 
 
 def files_at(path: Path) -> tuple[tuple[int, int] | None, ...]:
-    """Return which files are at the path of a database and of its logs, the database first.
+    """Return the device and inode numbers of a database and of its logs, the database first.
 
     An open connection continues with its own files; the next process that opens the database finds these.
     """
@@ -139,16 +139,16 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def checkpoint(connection: sqlite3.Connection, how: str = "TRUNCATE") -> int:
-    """Bring what the log holds into the database; returns how many of its frames were good."""
+    """Copy the log into the database; return the number of its valid frames."""
     _, frames, _ = _checkpoint(connection, how)
     return max(frames, 0)
 
 
 def empty_log(connection: sqlite3.Connection) -> None:
-    """Bring all that the log holds into the database.
+    """Copy the whole log into the database.
 
     Raises:
-        sqlite3.Error: something of it is still in the log alone.
+        sqlite3.Error: a part of it is still only in the log.
 
     """
     busy, _, _ = _checkpoint(connection, "TRUNCATE")
@@ -157,13 +157,13 @@ def empty_log(connection: sqlite3.Connection) -> None:
 
 
 def _checkpoint(connection: sqlite3.Connection, how: str) -> tuple[int, int, int]:
-    """Return whether another process blocked it, the number of good frames in the log, and of those copied."""
+    """Return whether another process blocked it, the number of valid frames in the log, and of those copied."""
     done: tuple[int, int, int] = connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
     return done
 
 
 def written_frames(path: Path) -> int:
-    """Return how many frames were written to the log of the database `path` since it last began anew.
+    """Return how many frames were written to the log of the database `path` since the log last began anew.
 
     SQLite silently stops at the first damaged frame; this number includes the frames behind it
     (https://sqlite.org/fileformat2.html#walformat). Call it before the database is opened.

@@ -1,4 +1,4 @@
-"""The spool's directory: readable by its owner alone, and one process's at a time."""
+"""The spool's directory: readable by its owner only, and locked by one process."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from bridge.ports import SpoolUnavailable
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Held by the process whose spool it is; it goes with the process, however that ends.
+#: The lock file of the process that uses the spool; the lock ends with the process in any case.
 LOCK = "lock"
-#: The beginning of the names of quarantined databases.
+#: The prefix of quarantined databases' names.
 DAMAGED = "damaged-"
 
 
 class Directory:
-    """A directory that is ours."""
+    """A locked directory."""
 
     def __init__(self, path: Path) -> None:
-        """Make it where it is missing, and lock it.
+        """Create the directory if it is missing, and lock it.
 
         Raises:
-            SpoolUnavailable: it can't be made or written to, or is another process's.
+            SpoolUnavailable: it can't be created or written to, or another process has it.
 
         """
         self.path = path
         self._lock = _locked(path)
 
     def hold(self) -> None:
-        """See that what is at the path is ours; where it is not any more, make it and lock it as at first.
+        """Check that the directory at the path is the locked one; if not, create and lock it again.
 
         Raises:
-            SpoolUnavailable: it can't be made or written to, or is another process's.
+            SpoolUnavailable: it can't be created or written to, or another process has it.
 
         """
         if not _same_file(self._lock, self.path / LOCK):
@@ -44,14 +44,14 @@ class Directory:
             os.close(before)
 
     def release(self) -> None:
-        """Let another process have it."""
+        """Unlock the directory."""
         os.close(self._lock)
 
     def quarantine(self, database: Path) -> Path:
-        """Move a database out of the way, to a name with the time; return where it is.
+        """Rename a database to a name with the time; return its new path.
 
         Raises:
-            OSError: it can't be moved.
+            OSError: it can't be renamed.
 
         """
         aside = self._free_path(f"{DAMAGED}{time.strftime('%Y-%m-%dT%H-%M-%SZ', time.gmtime())}")

@@ -1,4 +1,4 @@
-"""The columns of an event in the database, and a checksum over them."""
+"""The columns of an event in the database, and the checksum over them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bridge.ports import SPOOL_OVERHEAD, Spooled
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Events are numbered, and no number comes twice; a damaged one stays where it is, and counts for nothing.
+#: Events are numbered without reuse. A damaged one stays in the table and is ignored.
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS events (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -28,7 +28,7 @@ SCHEMA = (
 )
 COLUMNS = "number, id, type, subject, added_at, body, checksum"
 SIZE = f"length(body) + {SPOOL_OVERHEAD}"
-#: Of events that are not damaged.
+#: Selects the events that are not damaged.
 SELECT = f"SELECT {COLUMNS} FROM events WHERE damaged = 0"  # noqa: S608 - no value in it
 INSERT = (
     "INSERT OR REPLACE INTO events (id, type, subject, added_at, body, checksum) VALUES (?, ?, ?, ?, ?, ?)"
@@ -36,13 +36,13 @@ INSERT = (
 
 
 def values(event: Event, added_at: float) -> tuple[object, ...]:
-    """Return the columns of an event behind its number."""
+    """Return the values of an event's columns after its number."""
     checksum = _checksum(event.id, event.type, event.subject, added_at, event.body)
     return event.id, event.type, event.subject, added_at, event.body, checksum
 
 
 def spooled(row: Sequence[Any]) -> Spooled | None:
-    """Return the event of a row; None where it is not what was written."""
+    """Return the event of a row; None if it differs from what was written."""
     number, id_, type_, subject, added_at, body, checksum = row
     if not isinstance(body, bytes) or _checksum(id_, type_, subject, added_at, body) != checksum:
         return None
@@ -50,7 +50,7 @@ def spooled(row: Sequence[Any]) -> Spooled | None:
 
 
 def size(event: Event) -> int:
-    """Return the bytes that it counts with."""
+    """Return the event's size in bytes, as limits count it."""
     return len(event.body) + SPOOL_OVERHEAD
 
 

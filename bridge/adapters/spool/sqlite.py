@@ -26,13 +26,13 @@ T = TypeVar("T")
 
 NAME = "events.sqlite3"
 
-_DELETE = f"DELETE FROM events WHERE id = ? AND damaged = 0 RETURNING {SIZE}"  # noqa: S608 - likewise
-_TOTALS = f"SELECT count(*), coalesce(sum({SIZE}), 0) FROM events WHERE damaged = 0"  # noqa: S608 - likewise
+_DELETE = f"DELETE FROM events WHERE id = ? AND damaged = 0 RETURNING {SIZE}"  # noqa: S608 - as above
+_TOTALS = f"SELECT count(*), coalesce(sum({SIZE}), 0) FROM events WHERE damaged = 0"  # noqa: S608 - as above
 _OLDEST = "SELECT CAST(added_at AS REAL) FROM events WHERE damaged = 0 ORDER BY number LIMIT 1"
 
 
 def open_spool(path: Path) -> SqliteSpool:
-    """Open the spool in the directory `path`, which is made where it is missing.
+    """Open the spool in the directory `path`, which is created if it is missing.
 
     Raises:
         SpoolUnavailable: it can't be written to, or another process has it.
@@ -50,7 +50,7 @@ class SqliteSpool:
     """Fills the port `Spool`."""
 
     def __init__(self, directory: Directory) -> None:
-        """Open the database in a directory that is ours.
+        """Open the database in a locked directory.
 
         Raises:
             SpoolUnavailable: it can't be opened or written to.
@@ -60,20 +60,20 @@ class SqliteSpool:
         self._path = directory.path / NAME
         self._log = structlog.get_logger().bind(spool=str(directory.path))
         self._connection: sqlite3.Connection | None = None
-        #: The files that the connection has open; empty until all of them exist.
+        #: The identities of the connection's files; empty until all of them exist.
         self._files: tuple[object, ...] = ()
         self._contents = SpoolContents(0, 0, None)
-        #: Whether the database was opened before: its log is checked once, at the first time.
+        #: Whether the database was opened before: its log is checked only the first time.
         self._opened = False
         self._attempt(self._probe)
 
     @property
     def contents(self) -> SpoolContents:
-        """What it holds."""
+        """The numbers and sizes of its contents."""
         return self._contents
 
     def change(self, keep: Sequence[Event], forget: Collection[str], *, now: float) -> None:
-        """Keep and forget in one transaction; see `bridge.ports.Spool`."""
+        """Add and remove events in one transaction; see `bridge.ports.Spool`."""
 
         def work(connection: sqlite3.Connection) -> SpoolContents:
             kept = self._kept(connection, {event.id for event in keep})
@@ -99,7 +99,7 @@ class SqliteSpool:
             self._tidy()
 
     def oldest(self, limit: int, *, after: int) -> list[Spooled]:
-        """Return the oldest that are whole; see `bridge.ports.Spool`."""
+        """Return the oldest valid events; see `bridge.ports.Spool`."""
 
         def work(connection: sqlite3.Connection) -> list[Spooled]:
             query = f"{SELECT} AND number > ? ORDER BY number LIMIT ?"
@@ -108,12 +108,12 @@ class SqliteSpool:
         return self._attempt(work)
 
     def probe(self) -> None:
-        """Learn whether it can be written to; see `bridge.ports.Spool`."""
+        """Check whether it can be written to; see `bridge.ports.Spool`."""
         self._follow()
         self._attempt(self._probe)
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the database and unlock the directory."""
         with suppress(SpoolUnavailable):
             self._follow()
         if self._is_in_place():
@@ -121,7 +121,7 @@ class SqliteSpool:
         self._directory.release()
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work`; after an error that can be handled, do it once more."""
+        """Run `work`; after an error that can be handled, once more."""
         try:
             try:
                 return work(self._connected())
@@ -139,14 +139,14 @@ class SqliteSpool:
         if code in database.DAMAGE and self._is_in_place():
             self._start_over(error)
         elif code in database.DISK_FULL and self._connection is not None:
-            # Copying the log into the database makes the log empty, which may free enough space.
+            # A checkpoint empties the log, which may free enough space.
             with suppress(sqlite3.Error):
                 database.checkpoint(self._connection)
         else:
             raise error
 
     def _start_over(self, error: sqlite3.Error) -> None:
-        """Go on with a new database; a person recovers what the damaged one has."""
+        """Quarantine the damaged database and continue with a new one; an operator recovers the events."""
         self._disconnect()
         moved_to = self._directory.quarantine(self._path)
         self._count_damaged(1)
@@ -155,11 +155,11 @@ class SqliteSpool:
             reason=str(error),
             # The time in its name is not a phone number.
             moved_to=Shown(moved_to),
-            hint=Shown(f"its events are not published before you run: bridge spool recover {moved_to}"),
+            hint=Shown(f"its events are not published until you run: bridge spool recover {moved_to}"),
         )
 
     def _quarantine(self, connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
-        """Mark damaged events, so that they are never read again."""
+        """Mark damaged events, so that they are not read again."""
         with database.transaction(connection):
             for number in numbers:
                 connection.execute("UPDATE events SET damaged = 1 WHERE number = ?", (number,))
@@ -168,13 +168,13 @@ class SqliteSpool:
         self._log.error("spool.damaged", numbers=list(numbers), file=str(self._path))
 
     def _kept(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
-        """Return which of the ids are kept."""
+        """Return which of the ids are in the spool."""
         rows = [connection.execute(f"{SELECT} AND id = ?", (id_,)).fetchone() for id_ in ids]
         found = self._whole(connection, [row for row in rows if row is not None])
         return {one.event.id for one in found}
 
     def _whole(self, connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> list[Spooled]:
-        """Return the events whose checksum is right; mark the others as damaged."""
+        """Return the events with a valid checksum; mark the others as damaged."""
         found = [(row[0], spooled(row)) for row in rows]
         damaged = [number for number, event in found if event is None]
         if damaged:
@@ -206,31 +206,31 @@ class SqliteSpool:
         )
 
     def _is_in_place(self) -> bool:
-        """Return whether a restart would find the open files."""
+        """Return whether the open files are still at the path, where a restart finds them."""
         return self._connection is None or self._files in {(), database.files_at(self._path)}
 
     def _follow(self) -> None:
-        """Continue with the files at the path, and move the kept events there.
+        """Move to the files at the path, with the buffered events, if the open ones are no longer there.
 
         Files may be removed, or a volume mounted over them. SQLite then continues with the open files, which a restart
         does not find.
 
         Raises:
-            SpoolUnavailable: the files at the path can't be used; the open ones stay open until they can.
+            SpoolUnavailable: the files at the path can't be used; the open ones stay in use until they can.
 
         """
         self._directory.hold()
         if self._connection is None or self._is_in_place():
             return
         if database.files_at(self._path)[0] == self._files[0]:
-            # Only a log is gone; the database is still at the path.
+            # Only a log is missing; the database is still at the path.
             self._attempt(database.empty_log)
             self._disconnect()
         else:
             self._move(self._connection)
 
     def _move(self, old: sqlite3.Connection) -> None:
-        """Copy the events of `old` into the database at the path, made where it is missing."""
+        """Copy the events of `old` into the database at the path, which is created if it is missing."""
 
         def work(connection: sqlite3.Connection) -> int:
             taken = take_over(old, connection)
@@ -269,7 +269,7 @@ class SqliteSpool:
         self._contents = replace(self._contents, damaged=self._contents.damaged + number)
 
     def _tidy(self) -> None:
-        """Give the disk back, where the spool is empty."""
+        """Free unused disk space if the spool is empty."""
         with suppress(sqlite3.Error):
             if self._connection is not None:
                 self._connection.execute("PRAGMA incremental_vacuum").fetchall()

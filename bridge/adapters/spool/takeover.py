@@ -1,4 +1,4 @@
-"""Takes events over from a spool's database whose files were removed or mounted over."""
+"""The transfer of events from a spool database whose files were removed or mounted over."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def take_over(old: sqlite3.Connection, connection: sqlite3.Connection) -> int:
-    """Keep what another connection has, as far as it can be read; returns how many events."""
+    """Copy the readable events of another connection; return their number."""
     taken = 0
     with transaction(connection):
         for row in _readable(old):
@@ -25,6 +25,6 @@ def take_over(old: sqlite3.Connection, connection: sqlite3.Connection) -> int:
 
 
 def _readable(old: sqlite3.Connection) -> Iterator[Sequence[Any]]:
-    """Yield its rows, the oldest first; where its disk is gone, no more than there are."""
+    """Yield its rows, the oldest first; reading ends where its disk is gone."""
     with suppress(sqlite3.Error):
         yield from old.execute(f"{SELECT} ORDER BY number")
