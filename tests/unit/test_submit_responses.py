@@ -299,7 +299,7 @@ def test_the_documented_bounds_are_those_in_force() -> None:
     assert f"at most {SubmitEndpointSettings(authorization=(SECRET,)).max_body // 1024} KiB" in said
     assert f"within {SubmitEndpointSettings(authorization=(SECRET,)).body_timeout:g} s" in said
     for operation in OPERATIONS.values():
-        assert f"over {parser.MAX_HEAD // 1024} KiB" in operation["responses"]["431"]["description"]
+        assert f"exceed {parser.MAX_HEAD // 1024} KiB" in operation["responses"]["431"]["description"]
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=["snake_case", "camelCase"])
