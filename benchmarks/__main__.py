@@ -11,11 +11,11 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import report, scaling, sending, webhooks
+from benchmarks import report, scaling, throughput, webhooks
 from benchmarks.contestants import BRIDGE, SENDERS
 from benchmarks.field import Field
 from benchmarks.scaling import Scaling
-from benchmarks.sending import Setting, percentile
+from benchmarks.throughput import Setting, percentile
 from tests.harness.documents import markdown
 from tests.harness.documents import write as write_document
 
@@ -58,7 +58,7 @@ class Bench:
             who = SENDERS if not setting.latency and setting.in_flight == 16 else SENDERS[:-1]
             costs = self._iterations(
                 f"sending, {setting.name}",
-                {one.name: partial(sending.measure, self._field, one, setting) for one in who},
+                {one.name: partial(throughput.measure, self._field, one, setting) for one in who},
             )
             ours = costs[BRIDGE.name]
             if setting.in_flight == 64 and setting.processes == 1:
@@ -122,7 +122,7 @@ class Bench:
     def idle(self) -> str:
         """Measure the time from a command to its call on an idle bridge; returns the table."""
         taken = self._iterations(
-            "idle", {BRIDGE.name: lambda: sending.idle_latency(self._field, BRIDGE, IDLE)}
+            "idle", {BRIDGE.name: lambda: throughput.idle_latency(self._field, BRIDGE, IDLE)}
         )[BRIDGE.name]
         rows = [
             [

@@ -28,8 +28,8 @@ def _request(number: int) -> bytes:
 class Caller(asyncio.Protocol):
     """One connection; one request at a time."""
 
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
         self._due = 0.0
         self._buffer = b""
 
@@ -43,19 +43,19 @@ class Caller(asyncio.Protocol):
         self._buffer += data
         if b"\r\n\r\n" not in self._buffer:
             return
-        self._turn.answered(self._buffer[9:12], time.perf_counter() - self._due)
+        self._schedule.answered(self._buffer[9:12], time.perf_counter() - self._due)
         self._buffer = b""
         self._next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count the requests that a server left unanswered when it closed the connection."""
-        self._turn.answered(b"---", 0.0)
+        self._schedule.answered(b"---", 0.0)
 
     def _next(self) -> None:
-        number = self._turn.take()
+        number = self._schedule.take()
         if number is None:
             return
-        self._due = self._turn.due(number)
+        self._due = self._schedule.due(number)
         wait = self._due - time.perf_counter()
         if wait > 0:
             asyncio.get_running_loop().call_later(wait, self._send, number)
@@ -63,12 +63,12 @@ class Caller(asyncio.Protocol):
             self._send(number)
 
     def _send(self, number: int) -> None:
-        if not self._turn.rate:
+        if not self._schedule.rate:
             self._due = time.perf_counter()
-        self._transport.write(_request(self._turn.first + number))  # type: ignore[attr-defined]  # a stream has it
+        self._transport.write(_request(self._schedule.first + number))  # type: ignore[attr-defined]  # a stream has it
 
 
-class Turn:
+class Schedule:
     """The schedule of the requests, and their results."""
 
     def __init__(self, number: int, rate: float, first: int) -> None:
@@ -100,14 +100,14 @@ class Turn:
 
 
 async def _post(port: int, connections: int, number: int, rate: float, first: int) -> None:
-    turn = Turn(number, rate, first)
+    schedule = Schedule(number, rate, first)
     began = time.perf_counter()
     loop = asyncio.get_running_loop()
     for _ in range(connections):
-        await loop.create_connection(lambda: Caller(turn), "127.0.0.1", port)
-    await turn.over.wait()
+        await loop.create_connection(lambda: Caller(schedule), "127.0.0.1", port)
+    await schedule.over.wait()
     took = time.perf_counter() - began
-    print(json.dumps({"took": took, "seconds": turn.seconds, "refused": turn.refused}))
+    print(json.dumps({"took": took, "seconds": schedule.seconds, "refused": schedule.refused}))
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def main(*, program: str, runs: int, write: bool) -> None:
     ):
         for _ in progress.track(range(runs), description="parts"):
             for stand in both:
-                for part, seconds in _look(stand, program).items():
+                for part, seconds in _sample(stand, program).items():
                     got[stand.load.name][part] += seconds / runs
     keep("parts", got)
     shown = _table(got)
@@ -85,18 +85,18 @@ def _table(got: Mapping[str, Mapping[str, float]]) -> str:
     return markdown(head, rows)
 
 
-def _look(stand: Stand, program: str) -> dict[str, float]:
+def _sample(stand: Stand, program: str) -> dict[str, float]:
     """Return the seconds of processor for each 1,000 commands by part."""
     [pid] = stand.pids
     stand.fill(COMMANDS - stand.pitch.depth("sms.send"))
     with tempfile.NamedTemporaryFile() as file, _working(stand):
-        stored_event, used = stand.pitch.depth(), machine.threads(pid)
+        events_before, used = stand.pitch.depth(), machine.threads(pid)
         subprocess.run(
             [program, "record", "--threads", "--nonblocking", "--format", "raw", "--rate", str(RATE),
              "--duration", str(SECONDS), "--output", file.name, "--pid", str(pid)],
             check=True, capture_output=True,
         )  # fmt: skip
-        sent = stand.pitch.depth() - stored_event
+        sent = stand.pitch.depth() - events_before
         took = {thread: now - used.get(thread, 0.0) for thread, now in machine.threads(pid).items()}
         samples = _samples(Path(file.name).read_text())
     parts: dict[str, float] = defaultdict(float)

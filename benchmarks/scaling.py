@@ -57,7 +57,7 @@ class Scaling:
             short, long = both
             alone = self._turns("queue, before there is a long one", [short])
             task = self._progress.add_task("publishing a million commands", total=MILLION)
-            long.turn(COMMANDS, lambda more: self._progress.advance(task, more))
+            long.measure(COMMANDS, lambda more: self._progress.advance(task, more))
             costs = self._turns("queue", both)
         costs = {f"{short.load.name}, no long queue on the broker": alone[short.load.name], **costs}
         columns = (*WORKER, *BROKER, ("RabbitMQ: MB", "broker_memory", ".0f"))
@@ -144,14 +144,14 @@ class Scaling:
         got: Costs = defaultdict(list)
         for _ in range(self._runs):
             for stand in all_:
-                got[stand.load.name].append(stand.turn(COMMANDS))
+                got[stand.load.name].append(stand.measure(COMMANDS))
                 self._progress.advance(task)
         return dict(got)
 
     def _grow_by_sending(self, stand: Stand, postgres: Postgres) -> float:
         """Return the bytes by which a ledger grows for each command that is sent."""
         before = ledgers.size(stand, postgres)
-        stand.turn(COMMANDS)
+        stand.measure(COMMANDS)
         return (ledgers.size(stand, postgres) - before) / COMMANDS
 
     def _grow_by_copies(self, stand: Stand, postgres: Postgres) -> float:

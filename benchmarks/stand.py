@@ -1,6 +1,6 @@
 """Workers that are measured in turns: those of one stand run, and those of all others are paused.
 
-A stand keeps its queue, its ledger and its processes from one turn to the next. So a queue of a million commands or a
+A stand keeps its queue, its ledger and its processes between measurements. So a queue of a million commands or a
 ledger of a million rows is made once, and other load on the machine affects all stands alike.
 """
 
@@ -36,11 +36,11 @@ TIMEOUT = {
     "BRIDGE_WORKER__LEASE": "7200",
 }
 #: Processor seconds in a second below which a server has nothing more to do.
-QUIET = 0.03
+IDLE_SHARE = 0.03
 
 
 class Stand:
-    """A queue, a ledger, and workers that are paused unless it is their turn."""
+    """A queue, a ledger, and workers that are paused except while they are measured."""
 
     def __init__(self, field: Field, pitch: Pitch, load: Load, postgres: Postgres | None) -> None:
         self.load = load
@@ -89,15 +89,15 @@ class Stand:
         with Wire(self._broker.port, self.pitch.host) as wire:
             wire.publish("sms.commands", "send", bodies(commands, self.load.text), done)
 
-    def turn(self, commands: int, done: Callable[[int], None] | None = None) -> Cost:
-        """Have so many commands taken from the head of the queue, once there are enough; `done` as for `fill`."""
+    def measure(self, commands: int, done: Callable[[int], None] | None = None) -> Cost:
+        """Let the workers process that many commands, once the queue is long enough; `done` as for `fill`."""
         self.fill(commands + self.load.waiting - self.pitch.depth("sms.send"), done)
-        self._wait_quiet()
-        stored_event = self.pitch.depth()
+        self._wait_until_idle()
+        events_before = self.pitch.depth()
         broker, database, provider = self._servers()
         began, busy, own = time.monotonic(), machine.busy_seconds(), time.process_time()
         self.go_on()
-        self.pitch.wait_events(stored_event + commands)
+        self.pitch.wait_events(events_before + commands)
         seconds = time.monotonic() - began
         used = sum(worker.cost()[1] for worker in self._workers)
         servers = zip(self._servers(), (broker, database, provider), strict=True)
@@ -145,15 +145,15 @@ class Stand:
             machine.processor_seconds(self.pitch.provider_pid),
         )
 
-    def _wait_quiet(self) -> None:
-        """Wait until the broker and the database have done what the last turn, or a long queue, left them to do."""
+    def _wait_until_idle(self) -> None:
+        """Wait until the broker and the database have finished the work of the last measurement or of a long queue."""
 
-        def quiet() -> bool:
+        def is_idle() -> bool:
             before = sum(self._servers())
             time.sleep(0.5)  # noqa: TID251 - it is this time that is measured
-            return sum(self._servers()) - before < QUIET
+            return sum(self._servers()) - before < IDLE_SHARE
 
-        wait_until(quiet, 120, every=0.01, what="a quiet machine")
+        wait_until(is_idle, 120, every=0.01, what="an idle machine")
 
     def _are_up(self) -> bool:
         try:

@@ -31,7 +31,7 @@ class Wire:
         self._connection = amqp.Connection(
             f"127.0.0.1:{port}", virtual_host=host, userid="guest", password="guest", heartbeat=0
         )
-        self._unread = b""
+        self._buffer = b""
 
     def __enter__(self) -> Self:
         self._connection.connect()
@@ -92,13 +92,13 @@ class Wire:
             got = self._socket.recv(1 << 20)
             if not got:
                 raise ConnectionError("the broker closed the connection")
-            self._unread += got
+            self._buffer += got
             tags += [_tag(method, wanted) for method in self._methods() if method[2:4] == _two(wanted)]
         return tags
 
     def _methods(self) -> Iterator[bytes]:
         """Yield the payloads of the method frames that are whole."""
-        begin, buffered = 0, self._unread
+        begin, buffered = 0, self._buffer
         while begin + 8 <= len(buffered):
             kind, _, size = struct.unpack_from(">BHI", buffered, begin)
             if begin + size + 8 > len(buffered):
@@ -109,7 +109,7 @@ class Wire:
                     raise RuntimeError("the broker refused a message")
                 yield payload
             begin += size + 8
-        self._unread = buffered[begin:]
+        self._buffer = buffered[begin:]
 
 
 def _tag(method: bytes, wanted: int) -> int:

@@ -13,7 +13,7 @@ from benchmarks.fleet.costs import costs_of, read
 from benchmarks.fleet.model import Fleet
 from benchmarks.fleet.plan import Costs, Plan
 from benchmarks.scaling import DOCUMENT, NEVER_MET
-from benchmarks.sending import percentile
+from benchmarks.throughput import percentile
 from bridge.domain.rules import LimitRules
 from tests.harness.documents import markdown
 from tests.harness.documents import write as write_document

@@ -61,11 +61,11 @@ SENT = RecordedResult(outcome=Outcome.SENT, stored_event=StoredEvent(event_id="e
 class Command:
     """A command under way."""
 
-    __slots__ = ("came", "comes_back_at", "main", "slot", "steps")
+    __slots__ = ("came", "comes_back_at", "main", "reservation", "steps")
 
     def __init__(self, came: float) -> None:
         self.came = came
-        self.slot = NO_RESERVATION
+        self.reservation = NO_RESERVATION
         self.deliver()
 
     def deliver(self) -> None:
@@ -170,7 +170,7 @@ class Worker:
     def receive(self, command: Command) -> None:
         """Take a delivery."""
         self._go_on(command, None)
-        self._turn()
+        self._iterate()
 
     def _go_on(self, command: Command, result: object) -> None:
         """Carry out the next action of a command."""
@@ -188,7 +188,7 @@ class Worker:
             case _:
                 assert action is None, action
 
-    def _turn(self) -> None:
+    def _iterate(self) -> None:
         """Commit the results since the last commit, as the worker's loop does."""
         if self._deciding:
             return
@@ -209,22 +209,22 @@ class Worker:
         for command in answered:
             self._go_on(command, Recorded(SENT, now))
         self._deciding = False
-        self._turn()
+        self._iterate()
 
     def _verdict(self, command: Command) -> Verdict:
         plan, now = self._fleet.plan, self._fleet.agenda.now
         if plan.limited:
             ledger = self._shard.ledger
             limits = {"sender": plan.limits.sender_per_second, ACCOUNT: plan.limits.account_per_second}
-            command.slot = reserve(ledger.unit, limits, now=now, held=command.slot)
-            if command.slot.at > now:
+            command.reservation = reserve(ledger.unit, limits, now=now, held=command.reservation)
+            if command.reservation.at > now:
                 self._capacity += 1
-                return NotBefore(at=command.slot.at, own=True, limited=True)
+                return NotBefore(at=command.reservation.at, own=True, limited=True)
         return Call(attempts=0, first_attempt_at=now, version=0)
 
     def _waited(self, command: Command) -> None:
         self._go_on(command, WAITED)
-        self._turn()
+        self._iterate()
 
     def _call(self, command: Command) -> None:
         self._fleet.waits.append(self._fleet.agenda.now - command.came)
@@ -237,7 +237,7 @@ class Worker:
     def _answer(self, command: Command) -> None:
         self._capacity += 1
         self._go_on(command, Answered(ACCEPTED, self._fleet.agenda.now, 0.5))
-        self._turn()
+        self._iterate()
 
     def _confirmed(self, command: Command) -> None:
         self._go_on(command, None)

@@ -14,7 +14,7 @@ from benchmarks.path.runs import Traced
 from tests.harness import documents
 
 if TYPE_CHECKING:
-    from benchmarks.path.counting import Path
+    from benchmarks.path.calls import Path
 
 ARCHITECTURE = pathlib.Path(__file__).parents[2] / "docs" / "internals" / "architecture.md"
 #: In the names of threads: the program, the process, the number in a pool.

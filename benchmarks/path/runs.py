@@ -14,7 +14,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, ClassVar
 
 from benchmarks.field import HERE
-from benchmarks.path.counting import Call, Path
+from benchmarks.path.calls import Call, Path
 from benchmarks.path.traced import TRACE
 from benchmarks.path.window import COMMAND, WEBHOOK
 from tests.harness.broker import Broker

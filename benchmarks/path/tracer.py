@@ -18,7 +18,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.path.counting import Call
+from benchmarks.path.calls import Call
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType

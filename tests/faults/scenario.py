@@ -95,7 +95,7 @@ class Scenario(Stack):
         """Publish, each confirmed."""
         self._publish(list(bodies), self.amqp)
 
-    def send_meanwhile(self, bodies: Iterable[bytes]) -> None:
+    def send_in_background(self, bodies: Iterable[bytes]) -> None:
         """Publish on a separate thread; a failed publish is repeated until it is confirmed."""
         made = list(bodies)
 
@@ -103,9 +103,9 @@ class Scenario(Stack):
             with BrokerClient(self.amqp.url) as peer:
                 self._publish(made, peer)
 
-        self.meanwhile(publish)
+        self.in_background(publish)
 
-    def meanwhile(self, work: Callable[[], None]) -> None:
+    def in_background(self, work: Callable[[], None]) -> None:
         """Run `work` on a separate thread; `finish` waits for it and fails if it failed."""
 
         def run() -> None:
@@ -179,7 +179,7 @@ class Scenario(Stack):
         assert not self._failed, self._failed
         try:
             self.wait_confirmed(within=within)
-            wait_until(self.is_quiet, 40 * TIMEOUT, every=0.3, what="quiet")
+            wait_until(self.is_idle, 40 * TIMEOUT, every=0.3, what="idle")
         except AssertionError as late:
             # Judged all the same: what is missing is a violation, and its row says so.
             print(late)
@@ -265,7 +265,7 @@ class Scenario(Stack):
                 held += sum(int(float(count)) for count in counts) if counts else 1
         return held + sum(self.amqp.depth(name) for name in self._own_queues())
 
-    def is_quiet(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether nothing waits, is held or is open; asked twice, since what is on its way is nowhere."""
         return all(self.queued() == 0 and self.open_rows() == 0 for _ in range(2))
 

@@ -51,7 +51,7 @@ def _size(worker: BridgeProcess) -> Size:
 def _wave(scenario: Scenario, number: int = 100) -> None:
     """Send so many without a fault and wait until all is quiet: what a worker holds then is what it needs."""
     scenario.wait_confirmed(scenario.send(number))
-    scenario.wait(scenario.is_quiet, 40, "quiet")
+    scenario.wait(scenario.is_idle, 40, "idle")
 
 
 def _has_accepted(scenario: Scenario, number: int) -> bool:
@@ -67,7 +67,7 @@ def _storm(scenario: Scenario, proxy: ChaosProxy, *, iterations: int, commands: 
             for _ in range(commands)
         ]
         until = scenario.accepted + commands // 4
-        scenario.send_meanwhile([scenario.command(fault)[1] for fault in chosen])
+        scenario.send_in_background([scenario.command(fault)[1] for fault in chosen])
         scenario.fired["faulty answers"] += sum(fault is not None for fault in chosen)
         scenario.wait(partial(_has_accepted, scenario, until), 60, "further sends")
         scenario.wait(lambda: scenario.rows(IN_FLIGHT), what="work in flight")
@@ -145,9 +145,9 @@ def _round(scenario: Scenario, bad: list[bytes], senders: tuple[str, ...]) -> fl
     step = GOOD // (len(bad) + 1)
     for number, body in enumerate(bad):
         bodies.insert((number + 1) * step + number, body)
-    scenario.send_meanwhile(bodies)
+    scenario.send_in_background(bodies)
     scenario.wait_confirmed(within=90)
-    scenario.wait(scenario.is_quiet, 40, "quiet")
+    scenario.wait(scenario.is_idle, 40, "idle")
     texts = {scenario.commands[id_] for id_, _ in good}
     times = [
         float(entry["accepted_at"]) for entry in scenario.provider.journal() if entry["message"] in texts

@@ -50,13 +50,13 @@ def test_a_graceful_restart_and_closed_connections_cost_nothing(make_scenario: M
         scenario.start()
         scenario.broker.settle()
         scenario.crashed = True
-        scenario.send_meanwhile([scenario.command()[1] for _ in range(150)])
+        scenario.send_in_background([scenario.command()[1] for _ in range(150)])
         scenario.resumes()
         scenario.broker.restart(gracefully=True)
         scenario.fired["restarts"] += 1
         scenario.resumes()
         for _ in range(3):
-            scenario.send_meanwhile([scenario.command()[1] for _ in range(50)])
+            scenario.send_in_background([scenario.command()[1] for _ in range(50)])
             scenario.broker.close_connections(scenario.vhost)
             scenario.fired["connections closed"] += 1
             scenario.resumes()

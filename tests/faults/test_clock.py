@@ -197,7 +197,7 @@ def test_a_clock_set_ahead_in_one_worker_takes_nothing_from_another_that_is_slow
 
         assert scenario.rows("state = 'attempting'") == 1
         calling.send_signal(signal.SIGCONT)
-        scenario.wait(scenario.is_quiet, 90, "an end")
+        scenario.wait(scenario.is_idle, 90, "an end")
         verdict = scenario.kept()
 
         assert verdict.outcomes == {"sent": 1}

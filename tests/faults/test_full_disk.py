@@ -65,7 +65,7 @@ def test_a_broker_whose_disk_is_full_loses_nothing_that_it_confirmed(
         small_broker.settle()
         scenario.send(60)
         filler = small_broker.home / "mnesia" / "filler"
-        scenario.send_meanwhile([scenario.command()[1] for _ in range(200)])
+        scenario.send_in_background([scenario.command()[1] for _ in range(200)])
         scenario.wait(lambda: scenario.rows(IN_FLIGHT), what="calls in flight")
         scenario.fired["bytes of filler"] = _fill(filler)
         scenario.crashed = True

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.faults.scenario import Scenario
 
 #: Messages that a trial account keeps.
-TRIAL_CAP = ReconcileRules().history_cap
+HISTORY_CAP = ReconcileRules().history_cap
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
 
@@ -65,7 +65,7 @@ def _fill(scenario: Scenario, number: int, *, sender: str) -> None:
 def _settle(scenario: Scenario, within: float = 90) -> tuple[Counter[str], list[str]]:
     """Wait for all outcomes and for quiet; return how many there are of each, and the message ids that they name."""
     published = scenario.wait_confirmed(within=within)
-    scenario.wait(scenario.is_quiet, 40, "quiet")
+    scenario.wait(scenario.is_idle, 40, "idle")
     last = [scenario.events_of(id_)[-1].json["data"]["message_id"] for id_ in scenario.commands]
     return Counter(published.values()), [message_id for message_id in last if message_id is not None]
 
@@ -81,13 +81,13 @@ def test_message_that_a_trial_account_may_have_dropped_is_unknown_and_not_resent
     make_scenario: MakeScenario, kept: int, place: str, request: pytest.FixtureRequest
 ) -> None:
     name = f"P6, a trial account full of {request.node.callspec.id.partition('-')[2]} number's messages, {kept} kept"
-    provider = {"history_cap": TRIAL_CAP, "lag": 0.7, "latency": 0.04}
+    provider = {"history_cap": HISTORY_CAP, "lag": 0.7, "latency": 0.04}
     with make_scenario(name, seed=126, provider=provider, RECONCILE__SKEW="1") as scenario:
         scenario.start()
         _send_alike(scenario, 6)
         scenario.wait_confirmed()
         _in_doubt(scenario, (*LEFT, *TAKEN))
-        _fill(scenario, TRIAL_CAP - kept, sender=place)
+        _fill(scenario, HISTORY_CAP - kept, sender=place)
         scenario.provider.settings(failing={})
         outcomes, claimed = _settle(scenario)
         accepted = [entry["message_id"] for entry in scenario.provider.journal()]
@@ -101,7 +101,7 @@ def test_message_that_a_trial_account_may_have_dropped_is_unknown_and_not_resent
         assert scenario.amqp.depth("sms.dead") == outcomes["unknown"]
 
 
-def test_identical_texts_are_told_apart_by_number_when_the_history_is_late(
+def test_identical_texts_are_distinguished_by_number_when_the_history_is_late(
     make_scenario: MakeScenario,
 ) -> None:
     number, faults = 40, [*TAKEN, *LEFT] * 2
@@ -141,7 +141,7 @@ def test_message_shown_after_the_settle_window_is_dead_lettered_and_recognized_o
         # Not even then is one sent again: it is looked up first.
         assert scenario.operate("dead", "replay", "--all", "--resend", "--yes")[0] == 0
         scenario.wait(lambda: set(scenario.published().values()) == {"sent"}, what="what the history shows")
-        scenario.wait(scenario.is_quiet, 40, "quiet")
+        scenario.wait(scenario.is_idle, 40, "idle")
         scenario.note(_by_count(scenario, len(ids)))
 
         assert scenario.provider.stats()["sends"] == len(scenario.provider.journal()) == len(ids)
@@ -157,7 +157,7 @@ def test_message_shown_after_the_settle_window_is_sent_twice_at_most_as_document
         ids = _too_late(scenario, late)
         published = scenario.wait_confirmed()
         _show_all(scenario, 2 * len(ids))
-        scenario.wait(scenario.is_quiet, 40, "quiet")
+        scenario.wait(scenario.is_idle, 40, "idle")
         scenario.note(_by_count(scenario, len(ids)))
 
         # The price of the default: one more each, and still one outcome, which is true.

@@ -99,10 +99,10 @@ def _weather(scenario: Scenario, storm: Storm) -> None:
     scenario.chance.shuffle(iterations)
     scenario.broker.settle()
     for victim in iterations:
-        scenario.send_meanwhile([scenario.command(faults.pop())[1] for _ in range(storm.share)])
+        scenario.send_in_background([scenario.command(faults.pop())[1] for _ in range(storm.share)])
         _strike(scenario, storm, victim)
         scenario.fired[f"kills of the {victim}"] += 1
-    scenario.send_meanwhile([scenario.command(fault)[1] for fault in faults])
+    scenario.send_in_background([scenario.command(fault)[1] for fault in faults])
     scenario.resumes()
     scenario.fired["faulty answers"] = int(storm.commands * FAULTY)
     verdict = scenario.kept(within=120)

@@ -146,7 +146,7 @@ def test_every_command_to_several_workers_at_once_is_called_once(
         # Copies are published again by design.
         scenario.crashed = True
         scenario.wait_confirmed()
-        scenario.wait(scenario.is_quiet, 40, "quiet")
+        scenario.wait(scenario.is_idle, 40, "idle")
         # A copy that meets a live claim goes to the delay, and is delivered once more.
         scenario.fired["copies that met a live claim"] = sum(map(_deliveries, started)) - 60 * workers
         verdict = scenario.kept()
@@ -238,7 +238,7 @@ def test_processes_of_a_worker_are_killed_and_then_their_supervisor(
         for _ in range(6):
             number = scenario.chance.choice((1, 2))
             victim = pids(worker)[number]
-            scenario.send_meanwhile([scenario.command()[1] for _ in range(30)])
+            scenario.send_in_background([scenario.command()[1] for _ in range(30)])
             scenario.wait(lambda: scenario.rows(IN_FLIGHT) >= CONCURRENCY, what="work in flight")
             os.kill(victim, signal.SIGKILL)
             scenario.fired["kills of a process"] += 1

@@ -193,7 +193,7 @@ def test_a_storm_of_401_costs_one_token_a_wave_and_no_command(make_scenario: Mak
         # However fast the worker is: while one thread waits for a token, all others come to want one.
         scenario.provider.settings(token_latency=0.3)
         for _ in range(5):
-            scenario.send_meanwhile([scenario.command()[1] for _ in range(40)])
+            scenario.send_in_background([scenario.command()[1] for _ in range(40)])
             scenario.resumes()
             scenario.provider.post("tokens/revoke", {})
             scenario.fired["revocations"] += 1

@@ -163,7 +163,7 @@ def _replay(scenario: Scenario, letters: list[Message], *options: str) -> None:
     code, _ = scenario.operate("dead", "replay", "--all", "--yes", *options)
 
     assert code == 0
-    scenario.wait(scenario.is_quiet, 60, "quiet")
+    scenario.wait(scenario.is_idle, 60, "idle")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +296,7 @@ def _dies(scenario: Scenario, place: str) -> bool:
             moments -= 1
             if not moments:
                 worker.send_signal(signal.SIGKILL)
-        return worker.returncode is not None or scenario.is_quiet()
+        return worker.returncode is not None or scenario.is_idle()
 
     scenario.wait(is_over, 120, "a worker that is dead, or quiet")
     if worker.returncode is None:
@@ -311,7 +311,7 @@ def _armed_at(places: list[str]) -> str:
 
 def _so_far(scenario: Scenario, wanted: dict[SubmissionId, Sms]) -> Verdict:
     """Wait until all is quiet and judge what has become of everything; the dead letters lie there again after it."""
-    scenario.wait(scenario.is_quiet, 90, "quiet")
+    scenario.wait(scenario.is_idle, 90, "idle")
     left = scenario.left()
     verdict = judge_replays(left, wanted, scenario.replays())
     for letter in left.dead:

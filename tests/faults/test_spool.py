@@ -76,7 +76,7 @@ def test_each_of_5000_accepted_notifications_is_one_event_during_broker_faults(
     replays = [bridge_process("ingest", env=env)]
     memory, filled = [], []
 
-    def look() -> None:
+    def observe() -> None:
         memory.append(replays[-1].memory)
         filled.append(spooled(replays[-1]))
 
@@ -86,11 +86,11 @@ def test_each_of_5000_accepted_notifications_is_one_event_during_broker_faults(
 
     with NotificationLoad(Webhook(port=port), clients=8) as flood:
         flood.wait(1000)
-        look()
+        observe()
 
         rabbitmq.kill()
         flood.wait(500)
-        look()
+        observe()
         die()
         flood.wait(300)
         rabbitmq.start()
@@ -98,7 +98,7 @@ def test_each_of_5000_accepted_notifications_is_one_event_during_broker_faults(
 
         with rabbitmq.frozen():
             flood.wait(300)
-            look()
+            observe()
             die()
             flood.wait(300)
         flood.wait(500)
@@ -107,15 +107,15 @@ def test_each_of_5000_accepted_notifications_is_one_event_during_broker_faults(
             flood.wait(300)
             die()
             flood.wait(300)
-            look()
+            observe()
         flood.wait(500)
 
         rabbitmq.restart(gracefully=True)
         wait_until(lambda: len(flood.accepted()) >= 5000, 60, what="5,000 that were answered 204")
-        look()
+        observe()
     accepted = flood.accepted()
     wait_until(lambda: spooled(replays[-1]) == 0, 60, what="an empty spool")
-    look()
+    observe()
     messages = collect(amqp, accepted)
     answered = [took for _, status, _, took in flood.answers if status]
     refused = sum(status not in {0, 204} for _, status, *_ in flood.answers)

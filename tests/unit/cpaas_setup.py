@@ -29,7 +29,7 @@ ONCE = RetryPolicy(in_process=0)
 
 
 @dataclass(slots=True)
-class Rig:
+class ClientSetup:
     """A client and its provider."""
 
     server: ProviderServer
@@ -67,21 +67,21 @@ def account(base_url: str, **changes: Any) -> CpaasAccount:
 
 
 @contextmanager
-def rig(
+def client_setup(
     *,
     clock: Clock | None = None,
     retry: RetryPolicy = ONCE,
     server: ProviderServer | None = None,
     base_url: str | None = None,
     **changes: Any,
-) -> Iterator[Rig]:
+) -> Iterator[ClientSetup]:
     """Start a provider and a client for it."""
     stopping = threading.Event()
     with server or ProviderServer() as provider:
         client = CpaasClient(
             account(base_url or provider.base_url, **changes), clock or SystemClock(), retry, stopping
         )
-        yield Rig(provider, client, stopping)
+        yield ClientSetup(provider, client, stopping)
         client.close()
 
 

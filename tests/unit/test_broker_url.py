@@ -284,7 +284,7 @@ def test_the_client_names_a_url_by_its_place_once() -> None:
 
 
 @pytest.mark.parametrize("url", ["", []])
-def test_empty_url_is_none(url: object) -> None:
+def test_empty_url_counts_as_unset(url: object) -> None:
     assert loaded({"url": url}).broker.url is None
 
 

@@ -22,7 +22,7 @@ from tests.fakes.ledger import MemorySeen
 from tests.fakes.provider_server import answer
 from tests.harness.contract_check import event_of
 from tests.harness.webhook import inbound, inbound_id
-from tests.unit.cpaas_setup import rig
+from tests.unit.cpaas_setup import client_setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,7 +156,7 @@ def test_a_message_whose_text_the_history_has_altered_is_the_one_that_its_webhoo
     assert model.run().recovered == 0
 
 
-def test_two_messages_of_one_id_are_told_apart_when_the_history_shows_both(model: Model) -> None:
+def test_two_messages_of_one_id_are_distinguished_when_the_history_shows_both(model: Model) -> None:
     brought(model, text="one")
     model.archive.kept = {
         Thread(): [
@@ -340,14 +340,14 @@ def test_unexpected_exception_is_logged_and_the_next_round_runs(model: Model) ->
 @pytest.mark.parametrize("remote", [".", "..", "", "\ud83d"])
 def test_a_thread_that_no_path_leads_to_holds_up_nothing_but_its_watermark(remote: str) -> None:
     thread = Thread(remote_address=remote)
-    with rig() as it:
+    with client_setup() as it:
         read = CpaasArchive(it.client.history).messages(thread, NOW)
 
     assert read == ((), False)
 
 
 def test_a_thread_that_was_listed_and_is_not_found_is_not_read_whole() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend([answer(404), answer(404)])
         read = CpaasArchive(it.client.history).messages(Thread(), NOW)
 
@@ -355,7 +355,7 @@ def test_a_thread_that_was_listed_and_is_not_found_is_not_read_whole() -> None:
 
 
 def test_a_thread_that_is_listed_as_empty_and_not_found_is_read_whole() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(answer(404))
         read = CpaasArchive(it.client.history).messages(Thread(length=0), NOW)
 

@@ -14,13 +14,14 @@ from tests.unit.test_cli import BRIDGE, run
 
 
 @pytest.mark.parametrize(
-    ("shell", "mark"), [("bash", "complete -o"), ("zsh", "#compdef bridge"), ("fish", "complete --no-files")]
+    ("shell", "expected"),
+    [("bash", "complete -o"), ("zsh", "#compdef bridge"), ("fish", "complete --no-files")],
 )
-def test_each_shell_gets_what_it_reads(shell: str, mark: str) -> None:
+def test_each_shell_gets_what_it_reads(shell: str, expected: str) -> None:
     result = run("completion", shell)
 
     assert result.exit_code == 0
-    assert mark in result.stdout
+    assert expected in result.stdout
     assert "_BRIDGE_COMPLETE" in result.stdout
 
 

@@ -277,12 +277,12 @@ def test_colours_are_as_the_environment_says(
 
 
 def test_doctor_prints_no_colours_where_no_color_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    examined = FakeUseCases([Examined("broker", fail("it is away", "start it"))])
+    use_cases = FakeUseCases([Examined("broker", fail("it is unavailable", "start it"))])
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    _, coloured = encoded("utf-8", examined, "doctor")
+    _, coloured = encoded("utf-8", use_cases, "doctor")
     monkeypatch.setenv("NO_COLOR", "1")
-    _, plain = encoded("utf-8", examined, "doctor")
+    _, plain = encoded("utf-8", use_cases, "doctor")
 
     assert "\x1b[31m" in coloured
     assert "fail" in plain

@@ -12,7 +12,7 @@ from bridge.adapters.http.server.addresses import client_of, is_in
 
 #: Two proxies in a row, and one that is reached by IPv6.
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
-PROXY, STRANGER, CLIENT = "10.0.0.1", "203.0.113.9", "198.51.100.7"
+PROXY, UNTRUSTED, CLIENT = "10.0.0.1", "203.0.113.9", "198.51.100.7"
 
 
 @pytest.mark.parametrize(
@@ -24,21 +24,21 @@ PROXY, STRANGER, CLIENT = "10.0.0.1", "203.0.113.9", "198.51.100.7"
         (PROXY, [""], PROXY),
         (PROXY, [" , ,"], PROXY),
         # A header from an untrusted peer.
-        (STRANGER, [CLIENT], STRANGER),
-        (STRANGER, ["10.0.0.2"], STRANGER),
+        (UNTRUSTED, [CLIENT], UNTRUSTED),
+        (UNTRUSTED, ["10.0.0.2"], UNTRUSTED),
         # One proxy, and one behind it.
         (PROXY, [CLIENT], CLIENT),
         (PROXY, [f"{CLIENT}, 10.0.0.2"], CLIENT),
         (PROXY, [f"{CLIENT},10.0.0.2,  fd00::1"], CLIENT),
         ("fd00::1", [CLIENT], CLIENT),
         # Values that the client itself sent are on the left.
-        (PROXY, [f"{CLIENT}, {STRANGER}"], STRANGER),
-        (PROXY, [f"10.0.0.3, {STRANGER}, 10.0.0.2"], STRANGER),
-        (PROXY, [f"rubbish, {STRANGER}"], STRANGER),
+        (PROXY, [f"{CLIENT}, {UNTRUSTED}"], UNTRUSTED),
+        (PROXY, [f"10.0.0.3, {UNTRUSTED}, 10.0.0.2"], UNTRUSTED),
+        (PROXY, [f"rubbish, {UNTRUSTED}"], UNTRUSTED),
         # A header for each proxy is one list.
         (PROXY, [CLIENT, "10.0.0.2"], CLIENT),
-        (PROXY, [CLIENT, STRANGER], STRANGER),
-        (PROXY, [STRANGER, CLIENT, ""], CLIENT),
+        (PROXY, [CLIENT, UNTRUSTED], UNTRUSTED),
+        (PROXY, [UNTRUSTED, CLIENT, ""], CLIENT),
         # All are trusted proxies: one of them is the client.
         (PROXY, ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
         # Notations of addresses.

@@ -480,8 +480,8 @@ def test_both_spellings_of_every_field_are_known() -> None:
 
 
 def test_names_of_unknown_fields_are_bounded_printable_and_without_numbers() -> None:
-    odd = {f"\x1b[31m\n{number}+16131234567{'x' * 900}": 1 for number in range(50)}
-    taken = parse({**VALID, **odd})
+    malformed = {f"\x1b[31m\n{number}+16131234567{'x' * 900}": 1 for number in range(50)}
+    taken = parse({**VALID, **malformed})
 
     assert len(taken.unknown_fields) == 10
     assert all(len(name) <= 50 and name.isprintable() for name in taken.unknown_fields)

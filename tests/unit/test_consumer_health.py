@@ -33,10 +33,10 @@ def test_consumer_is_lost_when_waiting_commands_are_not_delivered_for_longer_tha
 
 
 def test_consumer_is_kept_while_the_leader_of_its_queue_is_unavailable() -> None:
-    away = replace(WAITING, messages=0)
+    empty = replace(WAITING, messages=0)
 
-    assert last(*reports(10 * FORGOTTEN, away)) == (False, True)
-    assert last(*reports(UNSEEN - 2, away)) == (False, False)
+    assert last(*reports(10 * FORGOTTEN, empty)) == (False, True)
+    assert last(*reports(UNSEEN - 2, empty)) == (False, False)
 
 
 def test_consumer_is_visible_while_full_though_no_delivery_is_expected() -> None:

@@ -211,11 +211,13 @@ _VALUES = st.one_of(
 
 @given(
     good=st.sets(st.sampled_from([*FIELDS])),
-    odd=st.dictionaries(st.sampled_from([*FIELDS, *FIELDS.values(), "unknown"]), _VALUES, max_size=3),
+    unusual=st.dictionaries(st.sampled_from([*FIELDS, *FIELDS.values(), "unknown"]), _VALUES, max_size=3),
 )
 @settings(max_examples=300)
-def test_a_command_that_the_bridge_takes_is_one_by_the_schema(good: set[str], odd: dict[str, Any]) -> None:
-    command = {**{name: SAMPLES[name] for name in good}, **odd}
+def test_a_command_that_the_bridge_takes_is_one_by_the_schema(
+    good: set[str], unusual: dict[str, Any]
+) -> None:
+    command = {**{name: SAMPLES[name] for name in good}, **unusual}
     body = json.dumps(command).encode()
     taken = isinstance(parse_command(body, "m1", rules=CommandRules(), now=NOW), SendSms)
 

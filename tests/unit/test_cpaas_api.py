@@ -17,7 +17,7 @@ from bridge.ports.provider_errors import (
 )
 from tests.fakes import provider_server as provider
 from tests.fakes.provider_server import SENDER, USER, answer, fault
-from tests.unit.cpaas_setup import NUMBER, rig
+from tests.unit.cpaas_setup import NUMBER, client_setup
 
 if TYPE_CHECKING:
     from tests.fakes.provider_server import Act
@@ -57,7 +57,7 @@ def page(*messages: object, **more: object) -> Act:
 
 
 def test_threads_are_read_as_a_list_or_as_one() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend(
             [
                 answer(200, {"smsThreadList": {"smsThread": [THREAD, {"odd": 1}]}}),
@@ -68,8 +68,8 @@ def test_threads_are_read_as_a_list_or_as_one() -> None:
             remote_address=NUMBER, local_address=SENDER, last_message_at=1545913541.188, length=1
         )
 
-        odd = Threads(threads=(expected,), ended=True, readable=False, complete=False)
-        assert it.client.history.threads() == odd
+        expected_threads = Threads(threads=(expected,), ended=True, readable=False, complete=False)
+        assert it.client.history.threads() == expected_threads
         assert it.client.history.threads(NUMBER) == Threads(
             threads=(expected,), ended=True, readable=True, complete=True
         )
@@ -104,7 +104,7 @@ def listing(*threads: object, **more: object) -> Act:
     ],
 )
 def test_a_list_of_threads_that_may_lack_one_is_incomplete(pages: list[Act], count: int) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend(pages)
         listed = it.client.history.threads(NUMBER)
 
@@ -113,7 +113,7 @@ def test_a_list_of_threads_that_may_lack_one_is_incomplete(pages: list[Act], cou
 
 
 def test_a_number_without_threads_has_a_complete_list_of_none() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(answer(404))
 
         assert it.client.history.threads(NUMBER) == Threads(
@@ -122,7 +122,7 @@ def test_a_number_without_threads_has_a_complete_list_of_none() -> None:
 
 
 def test_the_list_of_all_threads_is_there_also_when_it_is_empty() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(answer(404))
 
         with pytest.raises(Unreachable):
@@ -130,7 +130,7 @@ def test_the_list_of_all_threads_is_there_also_when_it_is_empty() -> None:
 
 
 def test_a_list_of_threads_is_read_no_further_than_is_enough() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend([listing(THREAD, next=str(number)) for number in range(3)])
         listed = it.client.history.threads(enough=lambda thread: thread.length == 1)
 
@@ -139,7 +139,7 @@ def test_a_list_of_threads_is_read_no_further_than_is_enough() -> None:
 
 
 def test_a_history_is_read_page_by_page() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend(
             [page(message(1), next="p/2"), page(message(2, dateTime=1545913541188, type="INBOUND"))]
         )
@@ -175,7 +175,7 @@ def test_a_history_is_read_page_by_page() -> None:
 
 
 def test_repeated_page_pointer_ends_the_history_as_incomplete() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend(
             [page(message(1), next="a"), page(message(2), next="b"), page(message(3), next="a")]
         )
@@ -195,14 +195,14 @@ def test_repeated_page_pointer_ends_the_history_as_incomplete() -> None:
     ids=["full without a pointer", "a message without an id", "no message"],
 )
 def test_a_history_that_may_lack_something_is_incomplete(act: Act) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(act)
 
         assert not it.client.history.messages(NUMBER, SENDER).complete
 
 
 def test_endless_history_is_given_up() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend([page(message(number), next=str(number)) for number in range(99)])
         history = it.client.history.messages(NUMBER, SENDER)
 
@@ -223,7 +223,7 @@ def test_endless_history_is_given_up() -> None:
 def test_an_unknown_pair_has_an_empty_history_which_only_the_providers_envelope_vouches_for(
     body: object, *, vouched: bool
 ) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(answer(404, body))
 
         assert it.client.history.messages(NUMBER, SENDER) == ThreadMessages(
@@ -232,7 +232,7 @@ def test_an_unknown_pair_has_an_empty_history_which_only_the_providers_envelope_
 
 
 def test_a_proxys_404_is_no_empty_history() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(answer(404, b"<html>not here</html>"))
 
         with pytest.raises(Unreachable):
@@ -241,7 +241,7 @@ def test_a_proxys_404_is_no_empty_history() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", {"something": "else"}, []])
 def test_an_answer_without_a_list_is_no_empty_history(body: object) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(answer(200, body))
 
         with pytest.raises(Unreadable):
@@ -250,7 +250,7 @@ def test_an_answer_without_a_list_is_no_empty_history(body: object) -> None:
 
 @pytest.mark.parametrize("time", [None, "soon", True, 15459135467, -1, 10**30])
 def test_an_absurd_time_is_kept_as_it_came(time: object) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(page(message(1, dateTime=time)))
         (found,) = it.client.history.messages(NUMBER, SENDER).messages
 
@@ -258,7 +258,7 @@ def test_an_absurd_time_is_kept_as_it_came(time: object) -> None:
 
 
 def test_message_is_fetched_with_its_status_and_deleted() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend(
             [
                 answer(200, {"smsMessage": message(1)}),
@@ -282,7 +282,7 @@ def test_message_is_fetched_with_its_status_and_deleted() -> None:
 
 @pytest.mark.parametrize("status", [204, 200, 404])
 def test_a_thread_is_deleted_or_was_not_there(status: int) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(answer(status))
         it.client.history.delete_thread(NUMBER, SENDER)
 
@@ -290,7 +290,7 @@ def test_a_thread_is_deleted_or_was_not_there(status: int) -> None:
 
 
 def test_deletion_with_an_id_of_another_path_is_not_requested() -> None:
-    with rig() as it:
+    with client_setup() as it:
         for part in ("", ".", ".."):
             with pytest.raises(ValueError, match="path"):
                 it.client.history.delete_message(NUMBER, SENDER, part)
@@ -299,7 +299,7 @@ def test_deletion_with_an_id_of_another_path_is_not_requested() -> None:
 
 
 def test_a_subscription_is_made_for_a_number_or_for_the_default_one() -> None:
-    with rig(correlator="bridge-1") as it:
+    with client_setup(correlator="bridge-1") as it:
         it.server.acts.extend([answer(201, {"subscription": SUBSCRIPTION})] * 2)
         made = it.client.subscriptions.create(notify="wh-1", number=SENDER)
         it.client.subscriptions.create(notify="wh-1")
@@ -323,7 +323,7 @@ def test_a_subscription_is_made_for_a_number_or_for_the_default_one() -> None:
 
 
 def test_subscriptions_are_listed_read_and_deleted() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend(
             [
                 answer(200, {"subscriptionList": {"subscription": [SUBSCRIPTION]}}),
@@ -342,7 +342,7 @@ def test_subscriptions_are_listed_read_and_deleted() -> None:
 
 
 def test_a_channel_is_made_with_the_authorization_of_its_notifications() -> None:
-    with rig(correlator="bridge-1") as it:
+    with client_setup(correlator="bridge-1") as it:
         it.server.acts.append(answer(201, {"notificationChannel": CHANNEL}))
         made = it.client.channels.create(webhook_url="https://x.example/", authorization="Bearer s")
 
@@ -363,7 +363,7 @@ def test_a_channel_is_made_with_the_authorization_of_its_notifications() -> None
 
 
 def test_channels_are_listed_read_and_deleted() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend(
             [
                 answer(
@@ -398,7 +398,7 @@ FAILURES: list[tuple[Act, type[CpaasError], int | None]] = [
 def test_each_failure_has_its_class_and_contains_no_number(
     act: Act, kind: type[CpaasError], status: int | None
 ) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(act)
         with pytest.raises(CpaasError) as caught:
             it.client.history.status(NUMBER, SENDER, "SM1")

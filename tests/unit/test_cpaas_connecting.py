@@ -17,7 +17,7 @@ from bridge.ports.provider_errors import Unreachable
 from tests.fakes.provider_server import ProviderServer, reply
 from tests.harness.certificates import make_certificate
 from tests.harness.waiting import free_port
-from tests.unit.cpaas_setup import account, elapsed, rig
+from tests.unit.cpaas_setup import account, client_setup, elapsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +73,7 @@ def test_connecting_to_dead_addresses_ends_with_the_call_s_own_limit(
 def test_the_address_behind_one_that_refuses_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     with ProviderServer() as server:
         resolve_to([DEAD[0], "127.0.0.1"], monkeypatch)
-        with rig(server=server, base_url=f"http://either.example:{server.port}") as it:
+        with client_setup(server=server, base_url=f"http://either.example:{server.port}") as it:
             assert isinstance(it.send(), Accepted)
 
 
@@ -108,7 +108,7 @@ def test_a_proxy_is_shown_user_and_password_in_utf_8(credentials: str, pair: str
 
     with ProviderServer() as proxy:
         proxied(look_up, proxy)
-        with rig(
+        with client_setup(
             base_url="http://provider.invalid", proxy=f"http://{credentials}@127.0.0.1:{proxy.port}"
         ) as it:
             it.send()
@@ -121,7 +121,7 @@ def test_a_proxy_is_shown_user_and_password_in_utf_8(credentials: str, pair: str
 def test_a_proxy_that_wants_other_credentials_is_named(base_url: str) -> None:
     with ProviderServer() as proxy:
         proxied(refuse, proxy)
-        with rig(base_url=base_url, proxy=f"http://user:canary@127.0.0.1:{proxy.port}") as it:
+        with client_setup(base_url=base_url, proxy=f"http://user:canary@127.0.0.1:{proxy.port}") as it:
             got = it.send()
             with pytest.raises(Unreachable) as probed:
                 it.client.probe()
@@ -143,7 +143,7 @@ def test_a_proxy_that_makes_no_tunnel_or_answers_for_the_provider_is_not_the_mes
 
     with ProviderServer() as proxy:
         proxied(fail, proxy)
-        with rig(base_url=base_url, proxy=f"http://127.0.0.1:{proxy.port}") as it:
+        with client_setup(base_url=base_url, proxy=f"http://127.0.0.1:{proxy.port}") as it:
             got = it.send()
 
         assert isinstance(got, Unsent)
@@ -154,7 +154,7 @@ def test_a_proxy_that_makes_no_tunnel_or_answers_for_the_provider_is_not_the_mes
 @pytest.mark.parametrize("base_url", ["http://provider.invalid", "https://provider.invalid"])
 def test_a_proxy_that_is_not_there_is_named(base_url: str) -> None:
     port = free_port()
-    with rig(base_url=base_url, proxy=f"http://user:canary@127.0.0.1:{port}") as it:
+    with client_setup(base_url=base_url, proxy=f"http://user:canary@127.0.0.1:{port}") as it:
         got = it.send()
 
     assert isinstance(got, Unsent)
@@ -162,7 +162,7 @@ def test_a_proxy_that_is_not_there_is_named(base_url: str) -> None:
 
 
 def test_a_proxy_whose_name_does_not_resolve_is_named() -> None:
-    with rig(proxy="http://user:canary@proxy.invalid:3128") as it:
+    with client_setup(proxy="http://user:canary@proxy.invalid:3128") as it:
         got = it.send()
 
     assert isinstance(got, Unsent)
@@ -178,7 +178,7 @@ def test_proxy_with_an_untrusted_certificate_is_named(
     certificate, key = make_certificate(tmp_path_factory.mktemp("proxy"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    with ProviderServer(context) as proxy, rig(base_url=base_url, proxy=proxy.base_url) as it:
+    with ProviderServer(context) as proxy, client_setup(base_url=base_url, proxy=proxy.base_url) as it:
         got = it.send()
 
         assert isinstance(got, Unsent)
@@ -198,7 +198,7 @@ def test_a_proxy_that_is_silent_about_a_tunnel_ends_in_time() -> None:
         thread = threading.Thread(target=accept, args=(listener, ended))
         thread.start()
         port = listener.getsockname()[1]
-        with rig(
+        with client_setup(
             base_url="https://provider.invalid", proxy=f"http://127.0.0.1:{port}", connect_timeout=0.3
         ) as it:
             got = it.send()

@@ -22,7 +22,7 @@ from bridge.simulator import Simulator
 from bridge.simulator.settings import SimulatorSettings
 from tests.fakes.clock import HandClock
 from tests.fakes.provider_server import answer
-from tests.unit.cpaas_setup import ONCE, account, rig, submission
+from tests.unit.cpaas_setup import ONCE, account, client_setup, submission
 from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def shown(number: int = 1, **changes: object) -> dict[str, object]:
 
 def looked(*pages: list[dict[str, object]]) -> HistoryExtract:
     """Return the reading of a thread with these pages."""
-    with rig() as it:
+    with client_setup() as it:
         for number, messages in enumerate(pages, 1):
             more = {"next": str(number)} if number < len(pages) else {}
             it.server.acts.append(answer(200, {"smsMessageList": {"smsMessage": messages, **more}}))
@@ -246,7 +246,7 @@ NO_MESSAGES = answer(200, {"smsMessageList": {"smsMessage": []}})
 def test_history_for_default_is_incomplete_when_a_thread_of_the_destination_may_be_missing(
     pages: list[Act],
 ) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend([*pages, *[answer(200, {"smsMessageList": {"smsMessage": [shown()]}})] * 2])
         reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours("default"), window=None, until=NEVER)
 
@@ -256,7 +256,7 @@ def test_history_for_default_is_incomplete_when_a_thread_of_the_destination_may_
 
 
 def test_a_thread_that_is_listed_twice_is_read_once() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend([listing(thread(), thread()), NO_MESSAGES])
         reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours("default"), window=None, until=NEVER)
 
@@ -275,7 +275,7 @@ def looked_at_account(
     *pages: Act, messages: Act = NO_MESSAGES, cap: int = 0
 ) -> tuple[HistoryExtract | None, int]:
     """Look up with these pages of the list of threads; return the history and its calls."""
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend([messages, *pages])
         reading = CpaasGateway(it.client, HandClock(NOW), cap).look_up(ours(), window=WINDOW, until=NEVER)
         return reading, len(it.server.requests)
@@ -359,7 +359,7 @@ def test_a_page_that_a_provider_cuts_off_at_a_round_number_is_not_the_whole_list
 def test_a_page_of_threads_is_as_large_as_the_account_may_need_and_the_provider_gives(
     cap: int, asked: int
 ) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend([NO_MESSAGES, listing()])
         CpaasGateway(it.client, HandClock(NOW), cap).look_up(ours(), window=WINDOW, until=NEVER)
 
@@ -459,7 +459,7 @@ NOT_FOUND = [
 def test_missing_pair_is_accepted_when_the_list_of_all_threads_confirms_it(
     listed: Act, is_believed: bool, body: object, sender: str, window: Window | None
 ) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend([answer(404, body), listed])
         reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours(sender), window=window, until=NEVER)
 
@@ -474,7 +474,7 @@ def test_lookup_is_void_when_one_of_several_listed_threads_is_not_found(
 ) -> None:
     old = answer(200, {"smsMessageList": {"smsMessage": [shown(2, dateTime=int(NOW - 1000))]}})
     both = listing(thread(length=5), thread(OTHER))
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend([both, answer(404, body), old, both])
         reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours("default"), window=WINDOW, until=NEVER)
 
@@ -488,7 +488,7 @@ def test_not_found_response_of_a_gateway_needs_confirmation_by_the_whole_list(
 ) -> None:
     # Its first page shows already how far back the account goes.
     is_idle = listing(thread(OTHER, lastMessageTime=int((NOW - 1000) * 1000)), next="a")
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend([answer(404, body), is_idle, answer(404)])
         reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours(), window=window, until=NEVER)
 
@@ -508,7 +508,7 @@ def test_not_found_response_of_a_gateway_needs_confirmation_by_the_whole_list(
 def test_list_that_may_name_the_pair_confirms_nothing(
     entry: dict[str, object], body: object, window: Window | None
 ) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend([answer(404, body), listing(entry)])
         reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours(), window=window, until=NEVER)
 
@@ -517,7 +517,7 @@ def test_list_that_may_name_the_pair_confirms_nothing(
 
 def test_missing_message_within_the_settle_window_costs_no_call() -> None:
     early = Window(start=NOW - 120, settled_at=NOW + 1)
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(answer(404))
         reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours(), window=early, until=NEVER)
 
@@ -545,7 +545,7 @@ def test_a_thread_that_is_listed_empty_and_not_found_is_empty() -> None:
 def test_no_call_is_spent_on_the_account_where_it_would_change_nothing(
     window: Window | None, messages: list[object]
 ) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(answer(200, {"smsMessageList": {"smsMessage": messages}}))
         reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours(), window=window, until=NEVER)
 

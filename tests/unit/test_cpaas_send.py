@@ -14,7 +14,7 @@ from bridge.adapters.cpaas.retry import RetryPolicy
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
 from tests.fakes.clock import HandClock
 from tests.fakes.provider_server import MESSAGE_ID, SENDER, USER, accepted, answer, fault
-from tests.unit.cpaas_setup import NUMBER, SECRET, TEXT, account, elapsed, rig, submission
+from tests.unit.cpaas_setup import NUMBER, SECRET, TEXT, account, client_setup, elapsed, submission
 
 if TYPE_CHECKING:
     from tests.fakes import provider_server as provider
@@ -25,7 +25,7 @@ REPEATS = RetryPolicy(sleeps=False)
 
 
 def test_a_send_is_what_the_sdks_send() -> None:
-    with rig(correlator="bridge-1") as it:
+    with client_setup(correlator="bridge-1") as it:
         it.send(sender_address="+16137001234", message="Hi € 😀", traceparent=TRACE)
         (request,) = it.server.sends
 
@@ -47,7 +47,7 @@ def test_a_send_is_what_the_sdks_send() -> None:
 
 @pytest.mark.parametrize("value", [None, "", "x", f"{TRACE}\r\nX-Evil: 1", TRACE.upper()])
 def test_invalid_trace_context_does_not_become_a_header(value: str | None) -> None:
-    with rig() as it:
+    with client_setup() as it:
         got = it.send(traceparent=value)
 
         assert isinstance(got, Accepted)
@@ -63,19 +63,19 @@ def test_invalid_trace_context_does_not_become_a_header(value: str | None) -> No
     ],
 )
 def test_a_sender_stays_one_part_of_the_path(sender: str, part: str) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.send(sender_address=sender)
 
         assert it.server.sends[0].path.split("/")[-2] == part
 
 
 def test_a_lone_surrogate_can_be_sent() -> None:
-    with rig() as it:
+    with client_setup() as it:
         assert isinstance(it.send(message="\ud83d"), Accepted)
 
 
 def test_the_correlator_of_an_instance_is_constant() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.send()
         it.send(command_id="cmd-2", index=3)
 
@@ -83,7 +83,7 @@ def test_the_correlator_of_an_instance_is_constant() -> None:
 
 
 def test_the_correlator_of_a_submission_is_its_own_and_stays() -> None:
-    with rig(correlator_mode="command") as it:
+    with client_setup(correlator_mode="command") as it:
         for command_id, index in [("a", 0), ("a", 0), ("a", 1), ("b", 0), (None, 0), (None, 0)]:
             it.send(command_id=command_id, index=index)
         first, again, *others = [_correlator(request) for request in it.server.sends]
@@ -99,7 +99,7 @@ def _correlator(request: provider.Request) -> object:
 
 
 def test_an_accepted_send_names_its_message_and_its_real_sender() -> None:
-    with rig() as it:
+    with client_setup() as it:
         assert it.send() == Accepted(
             message_id=MESSAGE_ID,
             sender_address=SENDER,
@@ -130,7 +130,7 @@ STATUSES: list[tuple[int, object, dict[str, str], type]] = [
 def test_each_status_has_one_answer_and_one_call(
     status: int, body: object, headers: dict[str, str], kind: type
 ) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(answer(status, body, headers))
         got = it.send()
 
@@ -139,7 +139,7 @@ def test_each_status_has_one_answer_and_one_call(
 
 
 def test_refused_send_is_repeated_until_it_is_accepted() -> None:
-    with rig(retry=REPEATS) as it:
+    with client_setup(retry=REPEATS) as it:
         it.server.acts.extend([answer(429, b""), answer(503, b"", {"Retry-After": "0"})])
         got = it.client.send(submission(), until=1e12)
 
@@ -149,7 +149,7 @@ def test_refused_send_is_repeated_until_it_is_accepted() -> None:
 
 @pytest.mark.parametrize("status", [400, 408, 500, 503])
 def test_nothing_else_is_repeated(status: int) -> None:
-    with rig(retry=REPEATS) as it:
+    with client_setup(retry=REPEATS) as it:
         it.server.acts.append(answer(status, SVC))
         got = it.client.send(submission(), until=1e12)
 
@@ -158,7 +158,7 @@ def test_nothing_else_is_repeated(status: int) -> None:
 
 
 def test_repeats_end_in_the_last_answer() -> None:
-    with rig(retry=REPEATS) as it:
+    with client_setup(retry=REPEATS) as it:
         it.server.acts.extend([answer(429, b"")] * 20)
         got = it.client.send(submission(), until=1e12)
 
@@ -167,7 +167,7 @@ def test_repeats_end_in_the_last_answer() -> None:
 
 
 def test_wait_longer_than_the_budget_is_returned_at_once() -> None:
-    with rig(retry=RetryPolicy(in_process=5)) as it:
+    with client_setup(retry=RetryPolicy(in_process=5)) as it:
         it.server.acts.append(answer(429, b"", {"Retry-After": "6"}))
         got = it.client.send(submission(), until=1e12)
 
@@ -176,7 +176,7 @@ def test_wait_longer_than_the_budget_is_returned_at_once() -> None:
 
 
 def test_a_wait_the_provider_asks_for_is_waited() -> None:
-    with rig(retry=RetryPolicy(base=0.001)) as it:
+    with client_setup(retry=RetryPolicy(base=0.001)) as it:
         it.server.acts.append(answer(429, b"", {"Retry-After": "0.3"}))
         took = elapsed(it.send)
 
@@ -185,7 +185,7 @@ def test_a_wait_the_provider_asks_for_is_waited() -> None:
 
 
 def test_a_stop_cuts_the_wait_and_nothing_more_is_sent() -> None:
-    with rig(retry=RetryPolicy(in_process=60)) as it:
+    with client_setup(retry=RetryPolicy(in_process=60)) as it:
         it.server.acts.append(answer(429, b"", {"Retry-After": "30"}))
         stop = threading.Timer(0.2, it.stopping.set)
         stop.start()
@@ -197,7 +197,7 @@ def test_a_stop_cuts_the_wait_and_nothing_more_is_sent() -> None:
 
 
 def test_no_repeat_starts_that_could_still_run_at_until() -> None:
-    with rig(retry=RetryPolicy(base=0.001), total_timeout=5.0) as it:
+    with client_setup(retry=RetryPolicy(base=0.001), total_timeout=5.0) as it:
         it.server.acts.extend([answer(429, b"", {"Retry-After": "1"})] * 3)
         got = it.client.send(submission(), until=SystemClock().monotonic() + 5.5)
 
@@ -205,7 +205,7 @@ def test_no_repeat_starts_that_could_still_run_at_until() -> None:
 
 
 def test_no_call_is_made_and_no_attempt_counted_without_remaining_time() -> None:
-    with rig(retry=REPEATS, total_timeout=5.0) as it:
+    with client_setup(retry=REPEATS, total_timeout=5.0) as it:
         it.send()
         got = it.client.send(submission(), until=SystemClock().monotonic() + 4.9)
 
@@ -225,7 +225,7 @@ def taking(clock: HandClock, seconds: float, act: provider.Act) -> provider.Act:
 
 def test_expired_submission_is_not_sent_and_one_that_expires_in_a_moment_is() -> None:
     clock = HandClock()
-    with rig(clock=clock, total_timeout=5.0) as it:
+    with client_setup(clock=clock, total_timeout=5.0) as it:
         late = it.client.send(submission(expires_at=clock.now() - 0.001), until=1e12)
         in_time = it.client.send(submission(expires_at=clock.now()), until=1e12)
 
@@ -235,7 +235,7 @@ def test_expired_submission_is_not_sent_and_one_that_expires_in_a_moment_is() ->
 
 def test_submission_that_expires_during_the_token_request_is_not_sent() -> None:
     clock = HandClock()
-    with rig(clock=clock, retry=REPEATS) as it:
+    with client_setup(clock=clock, retry=REPEATS) as it:
         it.server.token_acts.append(taking(clock, 4, answer(200, it.server.new_token())))
         got = it.client.send(submission(expires_at=clock.now() + 3), until=1e12)
 
@@ -245,7 +245,7 @@ def test_submission_that_expires_during_the_token_request_is_not_sent() -> None:
 
 def test_submission_that_expires_before_its_repeat_is_not_repeated() -> None:
     clock = HandClock()
-    with rig(clock=clock, retry=REPEATS) as it:
+    with client_setup(clock=clock, retry=REPEATS) as it:
         it.server.acts.append(taking(clock, 4, answer(429, b"")))
         got = it.client.send(submission(expires_at=clock.now() + 3), until=1e12)
 
@@ -255,7 +255,7 @@ def test_submission_that_expires_before_its_repeat_is_not_repeated() -> None:
 
 def test_a_repeat_that_has_no_time_left_is_no_attempt_and_no_answer() -> None:
     clock = HandClock()
-    with rig(clock=clock, retry=REPEATS, total_timeout=5.0) as it:
+    with client_setup(clock=clock, retry=REPEATS, total_timeout=5.0) as it:
         # The first token expires during its call, and the next one arrives too late.
         it.server.token_lifetime = 1
         first, second = (answer(200, it.server.new_token()) for _ in range(2))
@@ -269,7 +269,7 @@ def test_a_repeat_that_has_no_time_left_is_no_attempt_and_no_answer() -> None:
 
 
 def test_a_refused_connection_counts_its_attempts() -> None:
-    with rig(retry=REPEATS, base_url="http://127.0.0.1:1") as it:
+    with client_setup(retry=REPEATS, base_url="http://127.0.0.1:1") as it:
         got = it.client.send(submission(), until=1e12)
 
         assert isinstance(got.answer, Unsent)
@@ -277,7 +277,7 @@ def test_a_refused_connection_counts_its_attempts() -> None:
 
 
 def test_a_date_in_retry_after_is_read_by_the_wall_clock() -> None:
-    with rig(clock=HandClock(wall=784_111_777.0)) as it:
+    with client_setup(clock=HandClock(wall=784_111_777.0)) as it:
         it.server.acts.append(answer(429, b"", {"Retry-After": "Sun, 06 Nov 1994 08:50:07 GMT"}))
         got = it.send()
 
@@ -286,7 +286,7 @@ def test_a_date_in_retry_after_is_read_by_the_wall_clock() -> None:
 
 
 def test_16_threads_send_at_once_and_keep_their_connections() -> None:
-    with rig() as it:
+    with client_setup() as it:
         everyone_is_in = threading.Barrier(16)
 
         def send_some() -> None:

@@ -12,11 +12,11 @@ from bridge.domain.answers import Accepted, Answer, Blocked, Unsent
 from tests.fakes import provider_server as provider
 from tests.fakes.clock import HandClock
 from tests.fakes.provider_server import Act, answer, fault
-from tests.unit.cpaas_setup import SECRET, all_at_once, rig, submission
+from tests.unit.cpaas_setup import SECRET, all_at_once, client_setup, submission
 
 
 def test_project_credentials_are_sent_as_the_sdks_send_them() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.send()
         (request,) = it.server.token_requests
 
@@ -32,7 +32,7 @@ def test_project_credentials_are_sent_as_the_sdks_send_them() -> None:
 
 
 def test_account_credentials_are_sent_as_the_sdks_send_them() -> None:
-    with rig(client_secret=None, email="a@b.example", password="p&ss w=rd") as it:
+    with client_setup(client_secret=None, email="a@b.example", password="p&ss w=rd") as it:
         it.send()
         (request,) = it.server.token_requests
 
@@ -46,7 +46,7 @@ def test_account_credentials_are_sent_as_the_sdks_send_them() -> None:
 
 
 def test_64_threads_that_have_no_token_fetch_one() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.token_delay = 0.1
         answers = all_at_once(64, it.send)
 
@@ -56,7 +56,7 @@ def test_64_threads_that_have_no_token_fetch_one() -> None:
 
 
 def test_50_threads_with_the_same_dead_token_renew_it_once() -> None:
-    with rig() as it:
+    with client_setup() as it:
         everyone_is_in = threading.Barrier(50)
 
         def refuse(peer: provider.Peer) -> bool:
@@ -75,7 +75,7 @@ def test_50_threads_with_the_same_dead_token_renew_it_once() -> None:
 
 def test_a_token_is_renewed_at_half_its_life_and_not_before() -> None:
     clock = HandClock()
-    with rig(clock=clock) as it:
+    with client_setup(clock=clock) as it:
         it.server.token_lifetime = 1000
         it.send()
         clock.pass_by(499)
@@ -91,7 +91,7 @@ def test_a_token_is_renewed_at_half_its_life_and_not_before() -> None:
 @pytest.mark.parametrize("step", [86_400.0, -86_400.0, 3.2e8, -3.2e8], ids=["+1 d", "-1 d", "+10 y", "-10 y"])
 def test_a_step_of_the_wall_clock_renews_nothing(step: float) -> None:
     clock = HandClock()
-    with rig(clock=clock) as it:
+    with client_setup(clock=clock) as it:
         it.send()
         clock.wall += step
         it.send()
@@ -101,7 +101,7 @@ def test_a_step_of_the_wall_clock_renews_nothing(step: float) -> None:
 
 def test_without_times_in_the_token_expires_in_counts() -> None:
     clock = HandClock()
-    with rig(clock=clock) as it:
+    with client_setup(clock=clock) as it:
         it.server.token_acts.append(
             lambda peer: answer(
                 200, it.server.new_token() | {"access_token": _opaque(it.server), "expires_in": 100}
@@ -124,7 +124,7 @@ def _opaque(server: provider.ProviderServer) -> str:
 
 def test_a_stale_token_serves_on_while_its_renewal_fails() -> None:
     clock = HandClock()
-    with rig(clock=clock) as it:
+    with client_setup(clock=clock) as it:
         it.server.token_lifetime = 1000
         it.send()
         clock.pass_by(600)
@@ -137,7 +137,7 @@ def test_a_stale_token_serves_on_while_its_renewal_fails() -> None:
 
 def test_a_token_past_its_life_is_not_used() -> None:
     clock = HandClock()
-    with rig(clock=clock) as it:
+    with client_setup(clock=clock) as it:
         it.server.token_lifetime = 1000
         it.send()
         clock.pass_by(1001)
@@ -149,7 +149,7 @@ def test_a_token_past_its_life_is_not_used() -> None:
 
 
 def test_a_revoked_token_is_replaced_and_the_call_repeated_as_part_of_its_attempt() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.send()
         it.server.revoke()
         got = it.client.send(submission(), until=1e12)
@@ -160,7 +160,7 @@ def test_a_revoked_token_is_replaced_and_the_call_repeated_as_part_of_its_attemp
 
 
 def test_a_token_issued_after_the_refusal_and_refused_itself_means_wrong_credentials() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend([answer(401, b""), answer(401, b"")])
         got = it.send()
 
@@ -172,7 +172,7 @@ def test_a_token_issued_after_the_refusal_and_refused_itself_means_wrong_credent
 
 
 def test_a_token_that_worked_for_others_and_is_refused_is_no_proof_of_wrong_credentials() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.send()
 
         def another_thread_has_a_new_one(peer: provider.Peer) -> bool:
@@ -197,7 +197,7 @@ WRONG = ["invalid_grant", "invalid_client", "unauthorized_client"]
 @pytest.mark.parametrize("status", [400, 401])
 @pytest.mark.parametrize("code", WRONG)
 def test_credentials_the_token_endpoint_refuses_block_the_account(status: int, code: str) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.token_acts.append(
             answer(status, {"error": code, "error_description": "canary description"})
         )
@@ -229,7 +229,7 @@ TROUBLES: list[tuple[str, Act]] = [
 
 @pytest.mark.parametrize("act", [act for _, act in TROUBLES], ids=[name for name, _ in TROUBLES])
 def test_nothing_is_sent_while_the_token_endpoint_fails(act: Act) -> None:
-    with rig(read_timeout=0.3) as it:
+    with client_setup(read_timeout=0.3) as it:
         it.server.token_acts.append(act)
         got = it.send()
 
@@ -239,7 +239,7 @@ def test_nothing_is_sent_while_the_token_endpoint_fails(act: Act) -> None:
 
 
 def test_a_token_request_that_fails_fails_for_all_who_wait_for_it() -> None:
-    with rig(read_timeout=0.5) as it:
+    with client_setup(read_timeout=0.5) as it:
         it.server.token_acts.extend([provider.silence] * 20)
         answers = all_at_once(20, it.send)
 
@@ -248,7 +248,7 @@ def test_a_token_request_that_fails_fails_for_all_who_wait_for_it() -> None:
 
 
 def test_a_user_id_that_changes_is_followed() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.send()
         it.server.user = "someone/else"
         it.server.revoke()
@@ -258,7 +258,7 @@ def test_a_user_id_that_changes_is_followed() -> None:
 
 
 def test_a_redirected_token_request_blocks_the_account() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.token_acts.append(answer(302, b"", {"Location": "http://127.0.0.1:1/"}))
         got = it.send()
 
@@ -267,7 +267,7 @@ def test_a_redirected_token_request_blocks_the_account() -> None:
 
 
 def test_no_token_is_requested_without_remaining_time() -> None:
-    with rig(total_timeout=5.0) as it:
+    with client_setup(total_timeout=5.0) as it:
         got = it.client.send(submission(), until=SystemClock().monotonic() + 4.9)
 
         assert isinstance(got.answer, Unsent)
@@ -277,7 +277,7 @@ def test_no_token_is_requested_without_remaining_time() -> None:
 @pytest.mark.parametrize("late", ["for a new token", "for the call again"])
 def test_a_call_refused_for_its_token_is_an_attempt_though_there_is_no_time_to_repeat_it(late: str) -> None:
     clock = HandClock()
-    with rig(clock=clock, total_timeout=5.0) as it:
+    with client_setup(clock=clock, total_timeout=5.0) as it:
 
         def time_flies(peer: provider.Peer, act: Act) -> bool:
             clock.pass_by(4)
@@ -299,7 +299,7 @@ def test_a_call_refused_for_its_token_is_an_attempt_though_there_is_no_time_to_r
 
 
 def test_an_attempt_for_which_there_is_no_token_counts_as_one_without_a_connection_does() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.token_acts.append(answer(503, b""))
         got = it.client.send(submission(), until=1e12)
 
@@ -308,7 +308,7 @@ def test_an_attempt_for_which_there_is_no_token_counts_as_one_without_a_connecti
 
 
 def test_unprovisioned_account_is_reported_until_a_message_is_sent() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(answer(403, fault("policyException", "POL1009", "%1", [provider.SENDER])))
         it.send()
         while_blocked = it.client.problem

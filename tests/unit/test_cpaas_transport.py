@@ -21,7 +21,7 @@ from tests.fakes.clock import HandClock
 from tests.fakes.provider_server import ProviderServer, accepted, answer, drip, flood, raw, reply
 from tests.harness.certificates import make_certificate
 from tests.harness.waiting import free_port, wait_until
-from tests.unit.cpaas_setup import NUMBER, TEXT, account, elapsed, rig
+from tests.unit.cpaas_setup import NUMBER, TEXT, account, client_setup, elapsed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +93,7 @@ AFTER_THE_REQUEST_LEFT: list[tuple[str, Act, str]] = [
     ids=[row[0] for row in AFTER_THE_REQUEST_LEFT],
 )
 def test_failure_after_the_request_was_written_is_ambiguous(act: Act, words: str) -> None:
-    with rig(read_timeout=0.4, total_timeout=0.8) as it:
+    with client_setup(read_timeout=0.4, total_timeout=0.8) as it:
         it.server.acts.append(act)
         got = it.send()
 
@@ -155,7 +155,7 @@ def _answers(draw: st.DrawFn) -> bytes:
 
 
 def test_any_bytes_at_all_are_one_of_the_five_answers() -> None:
-    with rig(total_timeout=2.0, read_timeout=1.0) as it:
+    with client_setup(total_timeout=2.0, read_timeout=1.0) as it:
 
         @settings(deadline=None, max_examples=80)
         @example([b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"])
@@ -170,7 +170,7 @@ def test_any_bytes_at_all_are_one_of_the_five_answers() -> None:
 
 
 def test_a_refused_connection_is_not_sent() -> None:
-    with rig(base_url=f"http://127.0.0.1:{free_port()}") as it:
+    with client_setup(base_url=f"http://127.0.0.1:{free_port()}") as it:
         got = it.send()
 
         assert isinstance(got, Unsent)
@@ -178,7 +178,7 @@ def test_a_refused_connection_is_not_sent() -> None:
 
 
 def test_a_name_that_does_not_resolve_is_not_sent() -> None:
-    with rig(base_url="http://provider.invalid") as it:
+    with client_setup(base_url="http://provider.invalid") as it:
         got = it.send()
 
         assert isinstance(got, Unsent)
@@ -202,8 +202,8 @@ def test_connection_that_is_not_accepted_in_time_counts_as_not_sent() -> None:
 
 def test_tls_that_meets_no_tls_is_not_sent() -> None:
     with (
-        rig() as plain,
-        rig(
+        client_setup() as plain,
+        client_setup(
             base_url=plain.server.base_url.replace("http:", "https:"), total_timeout=1.0, connect_timeout=0.5
         ) as it,
     ):
@@ -228,7 +228,7 @@ def tls_server(certificate: tuple[Path, Path]) -> ProviderServer:
 
 
 def test_untrusted_certificate_counts_as_not_sent(tls_server: ProviderServer) -> None:
-    with rig(server=tls_server) as it:
+    with client_setup(server=tls_server) as it:
         got = it.send()
 
         assert isinstance(got, Unsent)
@@ -237,7 +237,7 @@ def test_untrusted_certificate_counts_as_not_sent(tls_server: ProviderServer) ->
 
 
 def test_tls_works_with_a_private_ca(tls_server: ProviderServer, certificate: tuple[Path, Path]) -> None:
-    with rig(server=tls_server, ca_file=str(certificate[0])) as it:
+    with client_setup(server=tls_server, ca_file=str(certificate[0])) as it:
         assert isinstance(it.send(), Accepted)
         assert isinstance(it.send(), Accepted)
         assert it.server.connections == 1
@@ -251,7 +251,7 @@ def test_a_tls_error_after_the_request_left_is_ambiguous(
             bare.sendall(b"\x17\x03\x03\x00\x20" + b"\x00" * 32)
         return False
 
-    with rig(server=tls_server, ca_file=str(certificate[0])) as it:
+    with client_setup(server=tls_server, ca_file=str(certificate[0])) as it:
         it.server.acts.append(break_the_record)
         got = it.send()
 
@@ -262,7 +262,7 @@ def test_a_tls_error_after_the_request_left_is_ambiguous(
 def test_headers_that_drip_through_tls_end_at_the_deadline(
     tls_server: ProviderServer, certificate: tuple[Path, Path]
 ) -> None:
-    with rig(server=tls_server, ca_file=str(certificate[0]), total_timeout=0.6) as it:
+    with client_setup(server=tls_server, ca_file=str(certificate[0]), total_timeout=0.6) as it:
         it.server.acts.append(drip(WHOLE, every=0.05))
         took = elapsed(it.send)
 
@@ -270,7 +270,7 @@ def test_headers_that_drip_through_tls_end_at_the_deadline(
 
 
 def test_a_drip_ends_at_the_deadline_although_bytes_keep_coming() -> None:
-    with rig(read_timeout=0.3, total_timeout=0.6) as it:
+    with client_setup(read_timeout=0.3, total_timeout=0.6) as it:
         it.server.acts.append(drip(WHOLE, every=0.05))
         took = elapsed(it.send)
 
@@ -278,7 +278,7 @@ def test_a_drip_ends_at_the_deadline_although_bytes_keep_coming() -> None:
 
 
 def test_a_connection_the_provider_has_closed_is_not_used_again() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(raw(WHOLE))
         first = it.send()
         wait_until(lambda: not it.server._open, what="the provider closes")
@@ -291,7 +291,7 @@ def test_a_connection_the_provider_has_closed_is_not_used_again() -> None:
 
 def test_a_connection_idle_for_longer_than_allowed_is_not_used_again() -> None:
     clock = HandClock()
-    with rig(clock=clock, idle_timeout=4.0) as it:
+    with client_setup(clock=clock, idle_timeout=4.0) as it:
         it.send()
         clock.pass_by(3.9)
         it.send()
@@ -343,7 +343,7 @@ ANSWERS: list[tuple[str, Act, bool]] = [
 def test_responses_of_any_framing_are_read_and_connections_reused_only_when_safe(
     act: Act, reused: bool
 ) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(act)
 
         assert isinstance(it.send(), Accepted)
@@ -373,7 +373,7 @@ def test_a_proxy_makes_a_tunnel_to_a_provider_with_tls(
         thread = threading.Thread(target=tunnel, args=(listener,))
         thread.start()
         proxy = f"http://user:pass@127.0.0.1:{listener.getsockname()[1]}"
-        with rig(server=tls_server, ca_file=str(certificate[0]), proxy=proxy) as it:
+        with client_setup(server=tls_server, ca_file=str(certificate[0]), proxy=proxy) as it:
             got = it.send()
             sent, port = it.server.sends[0], it.server.port
         thread.join()
@@ -395,7 +395,7 @@ def pipe(source: socket.socket, sink: socket.socket) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(status: int) -> None:
-    with rig() as elsewhere, rig() as it:
+    with client_setup() as elsewhere, client_setup() as it:
         it.server.acts.append(answer(status, b"", {"Location": f"{elsewhere.server.base_url}/here"}))
         it.send()
 
@@ -406,7 +406,7 @@ def test_a_redirect_is_not_followed(status: int) -> None:
 def test_the_proxies_of_the_environment_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
-    with rig() as it:
+    with client_setup() as it:
         assert isinstance(it.send(), Accepted)
 
 
@@ -418,7 +418,10 @@ def test_a_configured_proxy_takes_the_calls() -> None:
         peer.send(reply(503, b""))
         return True
 
-    with rig() as proxy, rig(base_url="http://provider.invalid", proxy=proxy.server.base_url) as it:
+    with (
+        client_setup() as proxy,
+        client_setup(base_url="http://provider.invalid", proxy=proxy.server.base_url) as it,
+    ):
         proxy.server._act = lambda request: forward  # type: ignore[method-assign]
         it.send()
 
@@ -427,7 +430,7 @@ def test_a_configured_proxy_takes_the_calls() -> None:
 
 def test_malformed_header_is_not_quoted_in_the_error(caplog: pytest.LogCaptureFixture) -> None:
     body = WHOLE.partition(b"\r\n\r\n")[2]
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(
             raw(b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\nno colon here\r\n\r\n%s" % (len(body), body))
         )
@@ -438,7 +441,7 @@ def test_malformed_header_is_not_quoted_in_the_error(caplog: pytest.LogCaptureFi
 
 def test_endless_response_is_abandoned_at_the_deadline() -> None:
     endless = flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 10, times=200_000)
-    with rig(total_timeout=0.3, max_header_bytes=10**12) as it:
+    with client_setup(total_timeout=0.3, max_header_bytes=10**12) as it:
         it.server.acts.append(endless)
         got = it.send()
 

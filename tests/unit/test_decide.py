@@ -122,13 +122,13 @@ def test_delayed_event_has_the_error_and_every_attempt(answer: Answer) -> None:
     assert data["attempts"] == 3
 
 
-@pytest.mark.parametrize(("retry_after", "quiet"), [(30.0, 30.0), (None, THROTTLED)])
+@pytest.mark.parametrize(("retry_after", "pause"), [(30.0, 30.0), (None, THROTTLED)])
 def test_a_throttled_account_is_quiet_for_as_long_as_the_provider_asks(
-    retry_after: float | None, quiet: float
+    retry_after: float | None, pause: float
 ) -> None:
     answer = Unsent(error=ERROR, retry_after=retry_after, throttled=True)
 
-    assert judge(judgement(answer), retry=RetryRules(), style=STYLE).hold_until == NOW + quiet
+    assert judge(judgement(answer), retry=RetryRules(), style=STYLE).hold_until == NOW + pause
 
 
 def test_unsent_answer_without_throttling_holds_no_other_submission() -> None:

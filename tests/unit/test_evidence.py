@@ -172,7 +172,7 @@ class Ledgers:
     """Opens a ledger that is unavailable as long as a test wants."""
 
     def __init__(self) -> None:
-        self.away = False
+        self.unavailable = False
         self.picky = False
         self.broken = False
         self.held = threading.Event()
@@ -180,7 +180,7 @@ class Ledgers:
         self.kept: list[str] = []
 
     def __call__(self) -> Ledgers:
-        if self.away:
+        if self.unavailable:
             raise LedgerUnavailable("it is unavailable")
         return self
 
@@ -189,7 +189,7 @@ class Ledgers:
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
         self.held.wait(10)
-        if self.away:
+        if self.unavailable:
             raise LedgerUnavailable("it is unavailable")
         if self.broken:
             raise TypeError("an unexpected exception")
@@ -261,7 +261,7 @@ def test_evidence_beyond_the_queue_is_dropped_and_counted_without_a_wait(
     wait_until(lambda: counted(metrics, "kept")() + counted(metrics, "dropped")() == 20)
 
 
-@pytest.mark.parametrize("problem", ["away", "picky"])
+@pytest.mark.parametrize("problem", ["unavailable", "picky"])
 def test_evidence_that_a_ledger_does_not_take_is_dropped_and_the_next_is_kept(
     writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics, problem: str
 ) -> None:

@@ -11,17 +11,17 @@ class TwoClocks:
     """A wall clock that can be set, and a monotonic one."""
 
     def __init__(self) -> None:
-        self.wall, self.steady = 1_800_000_000.0, 5.0
+        self.wall, self.monotonic_time = 1_800_000_000.0, 5.0
 
     def pass_(self, seconds: float) -> None:
         self.wall += seconds
-        self.steady += seconds
+        self.monotonic_time += seconds
 
     def now(self) -> float:
         return self.wall
 
     def monotonic(self) -> float:
-        return self.steady
+        return self.monotonic_time
 
 
 def test_a_wall_clock_that_is_set_is_not_followed_until_it_is_compared() -> None:

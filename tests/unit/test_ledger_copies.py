@@ -58,7 +58,7 @@ class Channel:
     """As py-amqp does."""
 
     def __init__(self, model: Model, connection: object) -> None:
-        self._world = model
+        self._model = model
         self.connection = connection
         self.is_open = True
 
@@ -73,26 +73,26 @@ class Channel:
         arguments: Mapping[str, str] | None = None,
     ) -> None:
         if passive:
-            self._world.look_up()
-        there = self._world.exchanges.get(name)
+            self._model.look_up()
+        there = self._model.exchanges.get(name)
         if passive:
             if there is None:
                 raise NotFound
             return
-        if not self._world.may_configure:
+        if not self._model.may_configure:
             raise AccessRefused
         if there is None:
-            self._world.change()
-            self._world.exchanges[name] = arguments or {}
+            self._model.change()
+            self._model.exchanges[name] = arguments or {}
         elif there != (arguments or {}):
             current = there["alternate-exchange"]
             raise PreconditionFailed(f"received 'another' but current is '{current}'")
 
     def exchange_delete(self, name: str) -> None:
-        if not self._world.may_configure:
+        if not self._model.may_configure:
             raise AccessRefused
-        self._world.change()
-        self._world.exchanges.pop(name, None)
+        self._model.change()
+        self._model.exchanges.pop(name, None)
 
     def queue_declare(self, _name: str, *, passive: bool) -> None:
         assert passive
@@ -214,9 +214,9 @@ class Cluster:
 
     def _try(self, copy: Copy, *, until: int, may_configure: bool) -> tuple[bool, Exception | None]:
         self.model.left, self.model.may_configure = until, may_configure
-        mark = LedgerIdentity(copy, max_age=1.0, mistaken=lambda _: None)
+        identity = LedgerIdentity(copy, max_age=1.0, mistaken=lambda _: None)
         try:
-            mark.compare(broker_of(self.model), topology(), declares=may_configure)
+            identity.compare(broker_of(self.model), topology(), declares=may_configure)
         except Killed:
             return False, None
         except LedgerMismatch as e:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from bridge.domain.ledger import NewVersion
 from bridge.domain.outcomes import Outcome
 from tests.unit.altered_texts import KNOWN, UNKNOWN
-from tests.unit.sending_world import AMBIGUOUS, LOST, PLANS, SENT, SETTLE, TOO_LATE, UNSENT, Model, Plan
+from tests.unit.delivery_model import AMBIGUOUS, LOST, PLANS, SENT, SETTLE, TOO_LATE, UNSENT, Model, Plan
 
 _PICK = st.integers(0, 5)
 
@@ -90,7 +90,7 @@ class Sending(RuleBasedStateMachine):
         self.model.cut_off(self.model.jobs[pick % len(self.model.jobs)], noticed=noticed)
 
     @rule(has_capacity=st.booleans())
-    def the_rate_limits_leave_room_in_workers(self, has_capacity: bool) -> None:
+    def rate_limits_leave_capacity_in_workers(self, has_capacity: bool) -> None:
         self.model.has_capacity = has_capacity
 
     @rule(seconds=st.sampled_from([1.0, 2.5, 11.0, 31.0, 70.0]))
@@ -118,8 +118,8 @@ class Sending(RuleBasedStateMachine):
         self.model.restore()
 
     @rule()
-    def a_stranger_sends(self) -> None:
-        self.model.a_stranger_sends("You have won a cruise")
+    def another_sender_sends(self) -> None:
+        self.model.another_sender_sends("You have won a cruise")
 
     @rule(history=st.sampled_from(["whole", "cut off", "down"]))
     def the_history_becomes(self, history: str) -> None:
@@ -171,7 +171,7 @@ def walk(seed: int, steps: int = 40, *, restores: bool = False) -> Model:  # noq
         elif roll < 0.96:
             model.history = chance.choice(["whole", "whole", "cut off", "down"])
         elif roll < 0.965:
-            model.a_stranger_sends("You have won a cruise")
+            model.another_sender_sends("You have won a cruise")
         elif roll < 0.98 and model.dead_letters:
             model.send_back(chance.choice(model.dead_letters), resend=chance.random() < 0.5)
         elif roll >= 0.98 and moves:

@@ -160,7 +160,7 @@ def test_incomplete_history_stops_only_submissions_that_a_worker_had_claimed(
     assert found(book, "", complete=complete) == NOW + 1
 
 
-def test_new_submission_is_sent_after_a_restore_with_on_absent_park(book: Book) -> None:
+def test_unclaimed_submission_is_sent_after_a_restore_even_without_resends(book: Book) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_absent="park"))
     book.claim(at=1, restored=LOST)
 

@@ -178,7 +178,7 @@ class Book:
     def hand_over(self, version: int) -> object:
         return self.apply(NewVersion(command_id="order-17", version=version, now=NOW))
 
-    def carry(self, index: int) -> object:
+    def include(self, index: int) -> object:
         return self.apply(IncludeInCopy(command_id="order-17", index=index))
 
 
@@ -404,8 +404,8 @@ def test_copy_publishes_outcomes_recorded_since_its_maker_read_the_ledger(book: 
     book.file(0, outcome=None)
     book.file(1, owner="zombie")
     book.hand_over(0)
-    book.carry(0)
-    book.carry(1)
+    book.include(0)
+    book.include(1)
 
     assert isinstance(book.claim(1, version=1), HasOutcome)
 
@@ -428,7 +428,7 @@ def test_one_of_two_deliveries_of_a_version_is_rescheduled(book: Book) -> None:
 
 def test_nothing_known_is_nothing_to_hand_over_or_carry(book: Book) -> None:
     assert book.hand_over(0) is None
-    assert book.carry(0) is None
+    assert book.include(0) is None
     assert book.record is None
 
 
@@ -490,7 +490,7 @@ def test_submission_fails_only_after_an_attempt_past_the_budget_and_not_after_a_
     assert outcome_of(book.resolve(at=61)) is outcome
 
 
-def test_unsent_submission_is_unknown_with_on_absent_park(book: Book) -> None:
+def test_unsent_submission_is_unknown_if_on_absent_is_not_resend(book: Book) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_absent="park"))
     in_doubt(book)
 
@@ -836,7 +836,7 @@ def ended(book: Book, outcome: Outcome) -> str:
     return recorded.stored_event.event_id
 
 
-def parked(book: Book) -> str:
+def dead_lettered(book: Book) -> str:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_absent="park"))
     in_doubt(book)
     recorded = book.resolve(at=61)
@@ -882,14 +882,14 @@ def test_a_dead_letter_of_another_outcome_reopens_nothing(book: Book) -> None:
 def test_replayed_unknown_submission_is_looked_up_and_sent_again_only_with_resend(
     book: Book, resend: bool, outcome: Outcome | None
 ) -> None:
-    replay = Replay(event_id=parked(book), resend=resend)
+    replay = Replay(event_id=dead_lettered(book), resend=resend)
 
     assert book.claim(at=200, replay=replay, version=1) == Lookup(version=2)
     assert outcome_of(book.resolve(at=200)) is outcome
 
 
 def test_resent_submission_in_doubt_is_not_sent_a_third_time(book: Book) -> None:
-    replay = Replay(event_id=parked(book), resend=True)
+    replay = Replay(event_id=dead_lettered(book), resend=True)
     book.claim(at=200, replay=replay, version=1)
     book.resolve(at=200)
     assert isinstance(book.claim(at=200, replay=replay, version=2), Call)
@@ -900,7 +900,7 @@ def test_resent_submission_in_doubt_is_not_sent_a_third_time(book: Book) -> None
 
 
 def test_message_that_shows_late_is_found_by_a_replay(book: Book) -> None:
-    replay = Replay(event_id=parked(book), resend=True)
+    replay = Replay(event_id=dead_lettered(book), resend=True)
     book.claim(at=1000, replay=replay, version=1)
 
     assert outcome_of(book.resolve(message(at=1.0), at=1000)) is Outcome.SENT

@@ -191,11 +191,11 @@ def test_however_long_they_wait_for_the_account_no_sender_goes_faster_than_its_o
         assert all(most(times, seconds) <= seconds + LAPSE + 1.001 for seconds in (1.0, 10.0, 60.0))
 
 
-@pytest.mark.parametrize("away", [5.0, 600.0])
-def test_late_submissions_of_one_sender_delay_no_other_sender(away: float) -> None:
+@pytest.mark.parametrize("unavailable", [5.0, 600.0])
+def test_late_submissions_of_one_sender_delay_no_other_sender(unavailable: float) -> None:
     unit, rules = UnitOfWork(), LimitRules(account_per_second=2.0, sender_per_second=0.5)
     held = [reserve(unit, A, rules, now=NOW) for _ in range(20)]
-    now = NOW + 40.0 + away
+    now = NOW + 40.0 + unavailable
     late = [reserve(unit, A, rules, now=now, held=reservation) for reservation in held[1:]]
 
     assert [reservation.at for reservation in late] == pytest.approx(
@@ -347,7 +347,9 @@ def test_a_slot_may_be_used_as_late_as_copies_come() -> None:
 # --- a backlog -------------------------------------------------------------------------------------------------------
 
 
-def backlog(size: int, rate: float, *, moves: float, away: tuple[float, float] = (0.0, 0.0)) -> list[float]:
+def backlog(
+    size: int, rate: float, *, moves: float, unavailable: tuple[float, float] = (0.0, 0.0)
+) -> list[float]:
     """Return the seconds that each of the commands in the queue waits.
 
     A worker consumes that many per second from the queue's head; copies leave the delay queues on whole seconds, to its
@@ -361,7 +363,7 @@ def backlog(size: int, rate: float, *, moves: float, away: tuple[float, float] =
     gone: dict[int, float] = {}
     now = NOW
     while len(gone) < size:
-        now = NOW + away[1] if away[0] <= now - NOW < away[1] else now + 1 / moves
+        now = NOW + unavailable[1] if unavailable[0] <= now - NOW < unavailable[1] else now + 1 / moves
         while delay and delay[0][0] <= now:
             _, number, version = heapq.heappop(delay)
             queue.append((number, version, True))
@@ -411,7 +413,7 @@ def test_the_head_of_a_backlog_goes_as_soon_as_the_backlog_has_passed_before_it(
 
 
 def test_an_outage_costs_a_backlog_no_more_than_its_own_time_and_what_it_kept_goes_at_the_rate() -> None:
-    waits = backlog(1000, 10.0, moves=100.0, away=(30.0, 90.0))
+    waits = backlog(1000, 10.0, moves=100.0, unavailable=(30.0, 90.0))
     after = [at for at in waits if at >= 90.0]
 
     assert not any(30.0 <= at < 90.0 for at in waits)

@@ -35,7 +35,7 @@ def test_a_lineage_is_read_as_it_was_written_and_is_no_number_to_a_log(system: i
 @pytest.mark.parametrize(
     "text", ["", "abc", "abcdefghijklmnop", "abcdefghijklmnop-", "abcdefghijklmnoq-1", "None"]
 )
-def test_text_that_is_not_a_lineage_is_none(text: str) -> None:
+def test_text_that_is_not_a_lineage_reads_as_none(text: str) -> None:
     assert Lineage.read(text) is None
 
 

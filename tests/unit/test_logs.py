@@ -42,7 +42,7 @@ def stream() -> Iterator[io.StringIO]:
     sys.excepthook, threading.excepthook = hooks
 
 
-def _no_room(_text: str) -> int:
+def _no_space(_text: str) -> int:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -96,10 +96,10 @@ def test_lines_of_one_process_among_several_have_its_number(stream: io.StringIO)
     ]
 
 
-def test_a_line_that_finds_no_room_is_lost_and_the_next_is_written(stream: io.StringIO) -> None:
+def test_a_line_that_finds_no_space_is_lost_and_the_next_is_written(stream: io.StringIO) -> None:
     capacity = stream.write
     configure(LogSettings(), stream)
-    stream.write = _no_room  # type: ignore[method-assign]
+    stream.write = _no_space  # type: ignore[method-assign]
     structlog.get_logger().info("command.settled")
     stream.write = capacity  # type: ignore[method-assign]
     structlog.get_logger().info("worker.stopped")
@@ -107,7 +107,7 @@ def test_a_line_that_finds_no_room_is_lost_and_the_next_is_written(stream: io.St
     assert [line["event"] for line in lines(stream)] == ["worker.stopped"]
 
 
-def test_a_process_whose_log_has_no_room_goes_on_and_ends_well() -> None:
+def test_a_process_whose_log_has_no_space_goes_on_and_ends_well() -> None:
     program = (
         "import structlog; from bridge.ops.logs import configure; from bridge.settings import LogSettings; "
         "configure(LogSettings()); structlog.get_logger().info('worker.started'); print('went on')"

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 class FakeRecords:
     """Fills `bridge.ingest.command_lookup.Records`; opens as itself."""
 
-    def __init__(self, *, away: bool = False) -> None:
-        self.away = away
+    def __init__(self, *, unavailable: bool = False) -> None:
+        self.unavailable = unavailable
         self.opened = self.closed = self.asked = 0
         #: While clear, the ledger does not respond.
         self.answers = threading.Event()
         self.answers.set()
 
     def __call__(self) -> FakeRecords:
-        if self.away:
+        if self.unavailable:
             raise LedgerUnavailable("there is no ledger yet")
         self.opened += 1
         return self
@@ -43,7 +43,7 @@ class FakeRecords:
     def content_hash(self, command_id: str) -> bytes | None:
         self.asked += 1
         self.answers.wait(10)
-        if self.away:
+        if self.unavailable:
             raise LedgerUnavailable("gone")
         return command_id.encode()
 
@@ -120,12 +120,12 @@ def test_lookups_are_limited_and_cancelled_ones_are_not_made() -> None:
 
 
 def test_unavailable_ledger_is_reopened_after_a_pause() -> None:
-    records = FakeRecords(away=True)
+    records = FakeRecords(unavailable=True)
     with capture_logs() as lines, lookups(records, pause=0.1) as made:
 
         async def until_it_is_back() -> list[object]:
             answers = [await ask(made), await ask(made)]
-            records.away = False
+            records.unavailable = False
             while (answer := await ask(made)) is UNAVAILABLE:
                 await asyncio.sleep(0.01)
             return [*answers, answer]
@@ -142,9 +142,9 @@ def test_a_ledger_that_breaks_is_closed_and_opened_again() -> None:
 
         async def around() -> list[object]:
             answers = [await ask(made)]
-            records.away = True
+            records.unavailable = True
             answers.append(await ask(made))
-            records.away = False
+            records.unavailable = False
             return [*answers, await ask(made)]
 
         answers = asyncio.run(around())

@@ -14,16 +14,16 @@ def test_results_of_many_threads_all_arrive() -> None:
         found: list[int] = []
         over = asyncio.Event()
 
-        def hear(number: int) -> None:
+        def record(number: int) -> None:
             found.append(number)
             if len(found) == 2_000:
                 over.set()
 
-        def to_message(first: int) -> None:
+        def call_all(first: int) -> None:
             for number in range(first, 2_000, 4):
-                caller.call(hear, number)
+                caller.call(record, number)
 
-        threads = [threading.Thread(target=to_message, args=(first,)) for first in range(4)]
+        threads = [threading.Thread(target=call_all, args=(first,)) for first in range(4)]
         for thread in threads:
             thread.start()
         async with asyncio.timeout(30):

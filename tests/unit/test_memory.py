@@ -31,7 +31,7 @@ class Store(MemorySeen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.away = False
+        self.unavailable = False
         self.broken = False
         self.going = threading.Event()
         self.going.set()
@@ -61,7 +61,7 @@ class Store(MemorySeen):
 
     def _reached(self) -> None:
         self.going.wait(20)
-        if self.away:
+        if self.unavailable:
             raise LedgerUnavailable("it is unavailable")
         if self.broken:
             raise TypeError("an unexpected exception")
@@ -184,7 +184,7 @@ def test_recent_notes_are_known_without_the_ledger(
 def test_unavailable_ledger_delays_nothing_and_recent_notes_alone_are_known(
     make: Callable[..., NotificationMemory], store: Store
 ) -> None:
-    store.away = True
+    store.unavailable = True
     with capture_logs() as lines:
         memory = make(pause=30.0)
         first = run(knows(memory, "e0"))
@@ -201,11 +201,11 @@ def test_unavailable_ledger_delays_nothing_and_recent_notes_alone_are_known(
 def test_notes_made_while_the_ledger_was_unavailable_are_written_later(
     make: Callable[..., NotificationMemory], store: Store
 ) -> None:
-    store.away = True
+    store.unavailable = True
     memory, other = make(), make()
     for number in range(3):
         run(note(memory, f"e{number}"))
-    store.away = False
+    store.unavailable = False
     wait_until(lambda: sorted(id_ for notes in store.notes for id_ in notes) == ["e0", "e1", "e2"])
     wait_until(lambda: run(knows(other, "e1")) == [True], what="the other one to be back, too")
 
@@ -274,10 +274,10 @@ def test_pending_notes_are_written_before_the_end(
 def test_failed_ledger_is_reopened(make: Callable[..., NotificationMemory], store: Store) -> None:
     memory = make()
     run(note(memory, "e1"))
-    store.away = True
+    store.unavailable = True
     run(note(memory, "e2"))
     wait_until(lambda: memory._unavailable)
-    store.away = False
+    store.unavailable = False
     wait_until(lambda: store.known(["e2"]))
 
     assert store.opened == 2
@@ -289,11 +289,11 @@ def test_submission_of_a_message_is_found_while_the_ledger_is_available(
     memory = make()
     store.messages = {"m1": SENT}
     there = run(owner(memory, "m1"), owner(memory, "m2"), knows(memory, "e1"))
-    store.away = True
-    away = run(owner(memory, "m1"), owner(memory, "m1"))
+    store.unavailable = True
+    results = run(owner(memory, "m1"), owner(memory, "m1"))
 
     assert there == [Owner(SENT), Owner(None), False]
-    assert away == [None] * 2
+    assert results == [None] * 2
 
 
 def test_query_for_the_submission_of_a_message_times_out_soon(

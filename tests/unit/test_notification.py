@@ -118,13 +118,16 @@ def test_a_notification_asks_for_its_actions_in_order(
 
 def test_receipt_equals_the_event_of_a_status_query_and_is_known_by_both_ids() -> None:
     *_, durable, _, remembered = carried_out(RECEIPT, [OURS, (), True])
-    *_, of_somebody, _, by_itself = carried_out(RECEIPT, [OTHERS, OTHERS, (), True])
+    *_, of_unknown_submission, _, by_itself = carried_out(RECEIPT, [OTHERS, OTHERS, (), True])
 
     assert isinstance(durable, MakeDurable)
     assert durable.event == receipt_event(SENT, "DeliveredToTerminal", style=STYLE, now=NOW)
-    assert (of_somebody.event.type, of_somebody.event.subject) == ("sms.outbound.delivered", None)
-    assert remembered.ids == (durable.event.id, of_somebody.event.id)
-    assert by_itself.ids == (of_somebody.event.id,)
+    assert (of_unknown_submission.event.type, of_unknown_submission.event.subject) == (
+        "sms.outbound.delivered",
+        None,
+    )
+    assert remembered.ids == (durable.event.id, of_unknown_submission.event.id)
+    assert by_itself.ids == (of_unknown_submission.event.id,)
 
 
 def test_a_repeat_that_is_known_by_one_of_its_ids_is_remembered_by_the_other() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.path.counting import Call, Path
+from benchmarks.path.calls import Call, Path
 from benchmarks.path.tracer import Tracer
 from benchmarks.path.window import ACK, Window, watch_changes
 

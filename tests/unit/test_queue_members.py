@@ -50,9 +50,9 @@ def test_a_member_that_is_not_online_is_named_with_its_node() -> None:
 
 
 def test_queues_without_a_majority_are_down() -> None:
-    two_away = queue("a", *NODES, online=NODES[:1])
-    half_away = queue("b", *NODES[:2], online=NODES[:1])
-    found = list(shortages(NODES, [two_away, half_away]))
+    two_offline = queue("a", *NODES, online=NODES[:1])
+    half_offline = queue("b", *NODES[:2], online=NODES[:1])
+    found = list(shortages(NODES, [two_offline, half_offline]))
 
     assert [(one.seen.partition(":")[0], one.is_down) for one in found] == [
         ("a", True), ("b", True), ("b", False)

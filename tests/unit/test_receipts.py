@@ -27,7 +27,7 @@ from tests.fakes.ledger import MemoryLedger, MemoryReceipts, MemorySeen
 from tests.fakes.publisher import FakePublisher
 from tests.harness.commands import NOW
 from tests.harness.contract_check import event_of
-from tests.unit.cpaas_setup import rig
+from tests.unit.cpaas_setup import client_setup
 from tests.unit.sent_messages import OURS, STYLE, THEIRS, TRACEPARENT, command, sent
 
 if TYPE_CHECKING:
@@ -126,17 +126,17 @@ def recorded(of: SendSms, outcome: Outcome | None, rules: LedgerRules, **result:
     )
 
 
-ASKING = LedgerRules(receipts=RULES)
+POLLING = LedgerRules(receipts=RULES)
 
 
 @pytest.mark.parametrize(
     ("rules", "outcome", "message_id", "expected"),
     [
-        (ASKING, Outcome.SENT, "m1", True),
-        (ASKING, Outcome.SENT, None, False),
-        (ASKING, Outcome.UNDELIVERABLE, "m1", False),
-        (ASKING, Outcome.REJECTED, None, False),
-        (ASKING, None, None, False),
+        (POLLING, Outcome.SENT, "m1", True),
+        (POLLING, Outcome.SENT, None, False),
+        (POLLING, Outcome.UNDELIVERABLE, "m1", False),
+        (POLLING, Outcome.REJECTED, None, False),
+        (POLLING, None, None, False),
         (LedgerRules(), Outcome.SENT, "m1", False),
     ],
 )
@@ -153,7 +153,7 @@ def test_receipt_is_pending_for_a_sent_message_when_polling_is_on(
 
 def test_receipt_is_pending_for_a_message_found_in_the_history() -> None:
     ledger, of = MemoryLedger(), command(sender_address=OURS)
-    claimed(ledger, ASKING, of)
+    claimed(ledger, POLLING, of)
     found = Evidence(
         message_id="m1",
         sender_address=OURS,
@@ -166,8 +166,8 @@ def test_receipt_is_pending_for_a_message_found_in_the_history() -> None:
     looked = NOW + 90
     ledger.apply(
         [
-            recorded(of, None, ASKING),
-            Claim(command=of, index=0, owner="w2", now=looked, style=STYLE, rules=ASKING, redelivered=True),
+            recorded(of, None, POLLING),
+            Claim(command=of, index=0, owner="w2", now=looked, style=STYLE, rules=POLLING, redelivered=True),
         ]
     )
     resolve = Resolve(
@@ -178,7 +178,7 @@ def test_receipt_is_pending_for_a_message_found_in_the_history() -> None:
         reading=reading,
         now=looked,
         style=STYLE,
-        rules=ASKING,
+        rules=POLLING,
     )
     ledger.apply([resolve])
 
@@ -259,7 +259,7 @@ class Model:
     def send(self, *ids: str, **fields: object) -> None:
         for id_ in ids:
             of = command(id_, **fields)
-            claim = Claim(command=of, index=0, owner="w1", now=self.clock.now(), style=STYLE, rules=ASKING)
+            claim = Claim(command=of, index=0, owner="w1", now=self.clock.now(), style=STYLE, rules=POLLING)
             result = SubmissionResult(attempts=1, message_id=f"m-{id_}", sender_address=OURS)
             file = RecordAnswer(
                 command=of,
@@ -346,11 +346,11 @@ def test_thread_is_read_if_that_is_fewer_calls_and_unlisted_messages_are_polled_
 def test_nothing_is_polled_while_the_breaker_is_open_or_the_broker_unavailable(model: Model) -> None:
     model.send("c1")
     model.may_ask = False
-    shut = model.poll(30)
+    breaker_open = model.poll(30)
     model.may_ask, model.publisher.available = True, False
-    away = model.poll()
+    disconnected = model.poll()
 
-    assert (shut, away, model.provider.calls, model.asks()) == (POLL, POLL, [], {"c1": 0.0})
+    assert (breaker_open, disconnected, model.provider.calls, model.asks()) == (POLL, POLL, [], {"c1": 0.0})
     assert model.receipts.takes == 0
 
 
@@ -430,7 +430,7 @@ def test_unconfirmed_receipt_is_polled_again_and_published_with_the_same_id(
 
 
 def test_message_and_thread_are_each_read_with_one_call() -> None:
-    with Simulator() as simulator, rig(base_url=simulator.url) as it:
+    with Simulator() as simulator, client_setup(base_url=simulator.url) as it:
         statuses = CpaasStatuses(it.client.history)
         it.send(destination_address=THEIRS)
         (message,) = it.client.history.messages(THEIRS, OURS).messages
@@ -444,7 +444,7 @@ def test_message_and_thread_are_each_read_with_one_call() -> None:
 
 
 def test_message_id_that_is_not_a_path_segment_is_not_polled() -> None:
-    with Simulator() as simulator, rig(base_url=simulator.url) as it:
+    with Simulator() as simulator, client_setup(base_url=simulator.url) as it:
         statuses = CpaasStatuses(it.client.history)
         pair = Pair(remote_address=THEIRS, local_address=OURS)
 
@@ -453,7 +453,7 @@ def test_message_id_that_is_not_a_path_segment_is_not_polled() -> None:
 
 
 def test_unreachable_provider_can_not_be_polled() -> None:
-    with rig(base_url="http://127.0.0.1:1") as it:
+    with client_setup(base_url="http://127.0.0.1:1") as it:
         statuses = CpaasStatuses(it.client.history)
         pair = Pair(remote_address=THEIRS, local_address=OURS)
 
@@ -470,10 +470,10 @@ def test_breaker_that_opens_during_a_round_stops_it_and_leaves_the_rest_pending(
     for number in range(3):
         model.send(f"c{number}", destination_address=f"+1613123{number:04}")
 
-    def shut() -> None:
+    def open_breaker() -> None:
         model.may_ask = False
 
-    model.provider.interlude = shut
+    model.provider.interlude = open_breaker
     wait = model.poll(30)
 
     assert (wait, len(model.provider.calls)) == (POLL, 1)

@@ -20,7 +20,7 @@ from bridge.domain.reconciliation import (
     needs_account_history,
     window_of,
 )
-from tests.unit.judging import CAP, NOW, RULES, SETTLED, TO, calling, judge, message, other
+from tests.unit.judgement_cases import CAP, NOW, RULES, SETTLED, TO, calling, judge, message, other
 
 # --- found -----------------------------------------------------------------------------------------------------------
 

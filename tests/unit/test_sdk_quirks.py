@@ -10,12 +10,12 @@ import pytest
 from bridge.domain.answers import Blocked, Refused
 from bridge.ports.provider_errors import CpaasError, Unauthorized
 from tests.fakes.provider_server import answer, fault
-from tests.unit.cpaas_setup import rig, submission
+from tests.unit.cpaas_setup import client_setup, submission
 
 
 def refusal(body: object, status: int = 400) -> Refused:
     """Return the result of a send that is refused with `body`."""
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(answer(status, body))
         got = it.send()
     assert isinstance(got, Refused)
@@ -23,7 +23,7 @@ def refusal(body: object, status: int = 400) -> Refused:
 
 
 def test_bad_credentials_are_said_and_no_call_is_made_with_none() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.token_acts.extend([answer(401, {"error": "invalid_client"})] * 2)
         got = it.send()
 
@@ -38,14 +38,14 @@ def test_bad_credentials_are_said_and_no_call_is_made_with_none() -> None:
     [{}, {"resourceURL": "x"}, {"subscription": []}, {"subscription": None}, {"subscription": "none"}],
 )
 def test_no_subscriptions_are_an_empty_list(inside: dict[str, object]) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.append(answer(200, {"subscriptionList": inside}))
 
         assert it.client.subscriptions.list() == ()
 
 
 def test_a_falsy_value_stays_in_the_body() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.send(message="0")
         it.server.acts.append(answer(201, {"notificationChannel": {"callbackURL": "wh-1"}}))
         it.client.channels.create(webhook_url="", authorization="")
@@ -55,7 +55,7 @@ def test_a_falsy_value_stays_in_the_body() -> None:
 
 
 def test_two_accounts_in_one_process_stay_apart() -> None:
-    with rig(client_id="one") as one, rig(client_id="two") as two:
+    with client_setup(client_id="one") as one, client_setup(client_id="two") as two:
         one.server.user = "user-one"
         two.server.user = "user-two"
         one.send()
@@ -66,7 +66,7 @@ def test_two_accounts_in_one_process_stay_apart() -> None:
 
 
 def test_a_user_id_in_any_alphabet_is_read_from_the_token() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.user = "ünser~größter/Künde?"
         it.send()
 
@@ -74,7 +74,7 @@ def test_a_user_id_in_any_alphabet_is_read_from_the_token() -> None:
 
 
 def test_a_sender_is_never_replaced_by_the_default() -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.send(sender_address="+16137009999")
 
         assert "/outbound/+16137009999/" in it.server.sends[0].path
@@ -84,7 +84,7 @@ def test_a_sender_is_never_replaced_by_the_default() -> None:
 
 @pytest.mark.parametrize("status", [400, 500])
 def test_a_failed_channel_or_subscription_call_raises(status: int) -> None:
-    with rig() as it:
+    with client_setup() as it:
         it.server.acts.extend([answer(status, fault("serviceException", "SVC0002"))] * 2)
 
         with pytest.raises(CpaasError, match="SVC0002"):

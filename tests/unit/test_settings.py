@@ -29,7 +29,7 @@ ACCOUNT = {
 }
 
 #: Allow lists: an empty one admits every client.
-GUARDS = [("ingest", "authorization"), ("ingest", "allow"), ("submit", "authorization")]
+ALLOW_LISTS = [("ingest", "authorization"), ("ingest", "allow"), ("submit", "authorization")]
 
 
 def loaded(
@@ -84,7 +84,7 @@ def test_the_reference_file_says_what_every_key_does() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [(section, key) for section, keys in KEYS.items() for key in keys if (section, key) not in GUARDS],
+    [(section, key) for section, keys in KEYS.items() for key in keys if (section, key) not in ALLOW_LISTS],
     ids=".".join,
 )
 def test_a_variable_that_says_the_value_in_force_changes_nothing(path: tuple[str, str]) -> None:
@@ -204,7 +204,7 @@ def test_a_file_s_content_in_place_of_its_name_is_refused_and_not_shown(key: str
     assert "hunter2" not in str(found)
 
 
-@pytest.mark.parametrize("path", GUARDS, ids=".".join)
+@pytest.mark.parametrize("path", ALLOW_LISTS, ids=".".join)
 @pytest.mark.parametrize("text", ["", " ", ",", "203.0.113.7,", "203.0.113.7, ,203.0.113.8"])
 def test_allow_list_can_not_be_emptied_by_an_empty_string(path: tuple[str, str], text: str) -> None:
     section, key = path

@@ -288,10 +288,10 @@ def test_chance_can_change_their_order(client: Client, webhook: Webhook) -> None
     sent = [client.control("inbound", {"from": REMOTE, "message": "hi"})["message_id"] for _ in range(20)]
     wait_until(lambda: len(webhook.received) == 20)
     notes = webhook.of_type("inboundSMSMessageNotification")
-    heard = [note["inboundSMSMessage"]["messageId"] for note in notes]
+    notified = [note["inboundSMSMessage"]["messageId"] for note in notes]
 
-    assert sorted(heard) == sorted(sent)
-    assert heard != sent
+    assert sorted(notified) == sorted(sent)
+    assert notified != sent
 
 
 def test_a_closed_channel_hears_nothing(client: Client, webhook: Webhook) -> None:

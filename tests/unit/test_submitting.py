@@ -158,19 +158,19 @@ def test_nothing_is_published_and_no_request_waits_while_the_broker_is_unavailab
 def test_late_confirm_is_ignored(metrics: Metrics) -> None:
     one_shot = FakeOffering(answer=None)
     submitting = make(one_shot, metrics, confirm_timeout=0.05)
-    fates: list[SubmitResult | Exception] = []
+    results: list[SubmitResult | Exception] = []
 
     async def late() -> None:
-        submitting.take(SubmittedCommand(body=BODY), lambda _, result: fates.append(result))
+        submitting.take(SubmittedCommand(body=BODY), lambda _, result: results.append(result))
         async with asyncio.timeout(10):
-            while not fates:
+            while not results:
                 await asyncio.sleep(0.01)
         one_shot.answered[0](OneShotResult.TAKEN)
         await asyncio.sleep(0.02)
 
     asyncio.run(late())
 
-    assert fates == [SubmitResult.UNCONFIRMED]
+    assert results == [SubmitResult.UNCONFIRMED]
     assert counted(metrics) == {("submit", 503): 1}
 
 
@@ -204,17 +204,17 @@ def test_caller_that_got_an_exception_gets_no_later_result(metrics: Metrics) -> 
         def ask(self, ask: Any, stored_event: Any, *, timeout: float) -> None:
             raise KeyError
 
-    fates: list[Any] = []
+    results: list[Any] = []
 
     async def taken() -> None:
         submitting = make(FakeOffering(), metrics, Broken(), confirm_timeout=0.02)
         with pytest.raises(KeyError):
-            submitting.take(SubmittedCommand(body=BODY), lambda _, result: fates.append(result))
+            submitting.take(SubmittedCommand(body=BODY), lambda _, result: results.append(result))
         await asyncio.sleep(0.1)
 
     asyncio.run(taken())
 
-    assert fates == []
+    assert results == []
 
 
 def test_generated_id_is_not_looked_up(metrics: Metrics) -> None:

@@ -22,7 +22,7 @@ from bridge.domain.reconciliation import (
 )
 from bridge.simulator.alterations import alter
 from tests.unit.altered_texts import KNOWN, UNKNOWN
-from tests.unit.judging import NOW, RULES, SETTLED, calling, judge, message, other
+from tests.unit.judgement_cases import NOW, RULES, SETTLED, calling, judge, message, other
 
 if TYPE_CHECKING:
     from random import Random

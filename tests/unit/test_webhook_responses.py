@@ -338,10 +338,10 @@ def test_a_peer_that_is_no_proxy_is_the_client(peer: str | None) -> None:
         path=PATH, allow=PROVIDER["allow"], trusted_proxies=(ip_network("10.0.0.0/8"),)
     )
     answer = Webhook(endpoint, Taker(), refused=lambda *refusal: refused.append(refusal)).check_head(asked)
-    is_stranger = peer is None or peer.startswith("203")
+    is_refused = peer is None or peer.startswith("203")
 
     assert answer is None or answer.status == 403
-    assert refused == ([(403, peer)] if is_stranger else [])
+    assert refused == ([(403, peer)] if is_refused else [])
 
 
 @pytest.mark.parametrize("later", [False, True])

@@ -66,17 +66,17 @@ def test_stop_does_not_wait_for_the_ledger_and_requeues_commands_without_a_claim
     assert source.settled == source.requeued
 
 
-class AwayLedger(MemoryLedger):
+class FailingLedger(MemoryLedger):
     """A ledger that may be unavailable."""
 
     def __init__(self) -> None:
         """Be available."""
         super().__init__()
-        self.away = False
+        self.unavailable = False
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Apply the changes, unless it is unavailable."""
-        if self.away:
+        if self.unavailable:
             raise LedgerUnavailable("gone")
         return super().apply(changes)
 
@@ -96,13 +96,13 @@ class SlowGateway(NoGateway):
 
 
 def test_a_stop_files_the_answer_it_waits_for_though_another_claim_found_no_ledger() -> None:
-    ledger, gateway, crashed = AwayLedger(), SlowGateway(), threading.Event()
+    ledger, gateway, crashed = FailingLedger(), SlowGateway(), threading.Event()
     publisher, source = FakePublisher(), IdleSource()
     worker = worker_on(ledger, crashed, publisher, gateway, concurrency=2)
     worker.start(source)
     worker.receive(Delivery(body_of("a"), tag=(1, 1)))
     assert gateway.called.wait(10)
-    ledger.away = True
+    ledger.unavailable = True
     worker.receive(Delivery(body_of("b"), tag=(1, 2)))
     wait_until(lambda: worker.problem is not None)
     stopper = threading.Thread(target=worker.stop, args=(60,))
@@ -110,7 +110,7 @@ def test_a_stop_files_the_answer_it_waits_for_though_another_claim_found_no_ledg
     # Deliveries without a claim are not waited for.
     wait_until(lambda: source.requeued)
     gateway.may_answer.set()
-    ledger.away = False
+    ledger.unavailable = False
     stopper.join(30)
     publisher.close()
 

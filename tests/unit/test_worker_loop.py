@@ -65,15 +65,15 @@ class PickyLedger:
         self.unit = UnitOfWork()
         self.commits: list[list[Change]] = []
         #: Number of commits that fail before it is available.
-        self.away = 0
+        self.failures_left = 0
         #: Whether it has become another ledger.
         self.replaced = False
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
         if self.replaced:
             raise LedgerUnusable("another one")
-        if self.away:
-            self.away -= 1
+        if self.failures_left:
+            self.failures_left -= 1
             raise LedgerUnavailable("gone")
         if any(change.read_set.command_id == "bad" for change in changes):
             raise ChangeRefused("it does not fit")
@@ -153,7 +153,7 @@ def test_a_change_that_the_ledger_refuses_costs_its_own_command_alone_and_others
 
 def test_work_is_notified_of_an_unavailable_ledger_and_a_refusal_shows_its_return() -> None:
     ledger, work, got = PickyLedger(), Idle(), list[object]()
-    ledger.away = 2
+    ledger.failures_left = 2
     with running_loop(ledger, work, Clocks()) as it:
         it.post(lambda: it.changes.append((Note("bad"), got.append)))
         wait_until(lambda: work.stalls)
@@ -180,7 +180,7 @@ def test_a_ledger_that_is_another_one_by_now_ends_the_process_at_once_also_an_id
 
 def test_stop_waits_for_the_ledger_to_record_results_until_its_deadline() -> None:
     ledger, work, got = PickyLedger(), Idle(), list[object]()
-    ledger.away = LAST_TRIES + 1
+    ledger.failures_left = LAST_TRIES + 1
     stopping = threading.Event()
     it = make_loop(ledger, Clocks(), stopping=stopping)
     it.open(work)
@@ -195,7 +195,7 @@ def test_stop_waits_for_the_ledger_to_record_results_until_its_deadline() -> Non
 
 def test_stop_past_its_deadline_ends_without_the_ledger() -> None:
     ledger, work = PickyLedger(), Idle()
-    ledger.away = 1000
+    ledger.failures_left = 1000
     stopping = threading.Event()
     it = make_loop(ledger, Clocks(), stopping=stopping)
     it.open(work)
@@ -205,7 +205,7 @@ def test_stop_past_its_deadline_ends_without_the_ledger() -> None:
 
     assert not it.wait_closed(0.1)
     assert not it.wait_closed(30), "it has given up with unfinished work"
-    assert ledger.away > 900
+    assert ledger.failures_left > 900
 
 
 def test_a_clock_that_is_set_is_noted_in_the_ledger_and_what_is_planned_moves_with_it() -> None:

@@ -57,7 +57,7 @@ class FarLedger(MemoryLedger):
 
     def __init__(self) -> None:
         super().__init__()
-        self.away = False
+        self.unavailable = False
         self.moving = threading.Event()
         self.moving.set()
         self.asked = 0
@@ -66,7 +66,7 @@ class FarLedger(MemoryLedger):
         """Commit, if it is available."""
         self.asked += 1
         self.moving.wait()
-        if self.away:
+        if self.unavailable:
             raise LedgerUnavailable("gone")
         return super().apply(changes)
 
@@ -147,12 +147,12 @@ def test_a_confirm_that_is_late_stops_claims_and_ends_no_consumer() -> None:
 
 def test_nothing_is_consumed_while_the_ledger_is_unavailable() -> None:
     with scene() as it:
-        it.ledger.away = True
+        it.ledger.unavailable = True
         it.send()
         wait_until(lambda: not it.source.consuming)
         it.reconnect(3)
         taken = it.source.held
-        it.ledger.away = False
+        it.ledger.unavailable = False
         wait_until(lambda: it.source.acked == PREFETCH)
 
         assert taken == 0

@@ -153,7 +153,9 @@ class ClusterScenario(Scenario):
         self._ended = self._began + seconds
         for number in range(PUBLISHERS):
             url = self.cluster.url(self.vhost, first=number % len(self.cluster.joined))
-            self.meanwhile(partial(self._publish_in_time, RegularPublisher(url), made[number::PUBLISHERS]))
+            self.in_background(
+                partial(self._publish_in_time, RegularPublisher(url), made[number::PUBLISHERS])
+            )
         first, *others = (Webhook(port=port) for port in self.ingests)
         self._webhooks = NotificationLoad(first, clients=1, others=others, pause=1 / WEBHOOKS)
         self._webhooks.__enter__()
@@ -203,9 +205,9 @@ class ClusterScenario(Scenario):
         self._end_webhooks()
         return super().finish(within=within)
 
-    def is_quiet(self) -> bool:
+    def is_idle(self) -> bool:
         """As a scenario's, and no ingest has an event in its spool."""
-        return super().is_quiet() and all(spooled(ingest) == 0 for ingest in self.ingests.values())
+        return super().is_idle() and all(spooled(ingest) == 0 for ingest in self.ingests.values())
 
     def left(self) -> Run:
         """As a scenario's, with what the ingests left."""

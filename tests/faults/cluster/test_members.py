@@ -65,7 +65,7 @@ def test_queues_of_one_node_are_found_until_they_are_grown_and_named_when_it_die
         alone.grow(node)
     grown = bridge("topology", "check")
     others[1].kill()
-    one_away = bridge("topology", "check")
+    one_offline = bridge("topology", "check")
 
     assert (before.code, before.stdout) == (0, "")
     assert few.code == 1
@@ -78,8 +78,8 @@ def test_queues_of_one_node_are_found_until_they_are_grown_and_named_when_it_die
     assert "start `bridge worker`" not in dead.stdout
     assert f"the member on {first.name} is not online, so there is no majority" in dead_and_managed.stdout
     assert (grown.code, grown.stdout) == (0, "")
-    assert one_away.code == 1
-    assert f"the member on {others[1].name} is not online: start RabbitMQ on" in one_away.stdout
+    assert one_offline.code == 1
+    assert f"the member on {others[1].name} is not online: start RabbitMQ on" in one_offline.stdout
 
 
 def test_a_cluster_that_grows_from_one_node_to_three_under_load_loses_nothing(

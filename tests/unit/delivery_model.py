@@ -411,7 +411,7 @@ class Model:
             message_id=message_id, sender_address="+16139998877", delivery_status=None, http_status=201
         )
 
-    def _look(self, number: str) -> HistoryExtract | None:
+    def _look_up(self, number: str) -> HistoryExtract | None:
         if self.history == "down" or abs(self.ahead) > SKEW:
             return None
         shown = [self._shown(accepted) for accepted in self.accepted if accepted.shown_at <= self.now]
@@ -427,7 +427,7 @@ class Model:
         text = alter(self.commands[accepted.submission_id.command_id].message, self.alteration)
         return replace(accepted.evidence, text=text, text_key=text_key(text))
 
-    def a_stranger_sends(self, text: str) -> None:
+    def another_sender_sends(self, text: str) -> None:
         """Let another sender send a message from the account's number to the number of most commands."""
         self.unknown_clients.append(
             Evidence(
@@ -518,7 +518,7 @@ class Model:
             case SendSubmission():
                 return self._send(branch, action)
             case ReadHistory():
-                return HistoryRead(self._look(action.submission.destination_address), self.clock)
+                return HistoryRead(self._look_up(action.submission.destination_address), self.clock)
             case RecordResult():
                 return self._record(job, action)
             case BeginVersion():
