@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     class ConnectedPublisher(Connected, Outlet, Publisher, Protocol): ...
 
-    class ConnectedOffering(Connected, Outlet, OneShotPublisher, Protocol): ...
+    class ConnectedOneShotPublisher(Connected, Outlet, OneShotPublisher, Protocol): ...
 
     class ConnectedSource(Connected, Source, PausableSource, Protocol): ...
 
@@ -57,7 +57,7 @@ class BrokerConnections:
             unrouted=self.context.metrics.unrouted.inc,
         )
 
-    def one_shot(self, name: str, *, limit: int) -> ConnectedOffering:
+    def one_shot(self, name: str, *, limit: int) -> ConnectedOneShotPublisher:
         """Return what publishes commands for those who wait for the answer, at most `limit` at once."""
         from bridge.adapters.amqp.one_shot_publisher import AmqpOneShotPublisher
 

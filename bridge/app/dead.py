@@ -44,7 +44,7 @@ def replay_dead(settings: Settings, wanted: Wanted, *, resend: bool) -> Iterator
         yield from map(read, islice(deliveries, wanted.limit))
 
 
-def purge_dead(settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
+def delete_dead(settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
     """Throw those that are wanted away; yield each once it is gone."""
     read = _reader(settings)
     with closing(_queue(settings).delete(lambda delivery: wanted.matches(read(delivery)))) as deliveries:

@@ -25,7 +25,7 @@ from bridge.app.process import begin_process
 from bridge.app.up import run_both
 from bridge.domain.contracts.commands import SEND, SUBMIT_PATH
 from bridge.domain.messages import Outgoing
-from bridge.ops.console import Screen, show_event
+from bridge.ops.console import EventConsole, show_event
 from bridge.settings.values import SecretUrl
 from bridge.simulator import Simulator
 
@@ -70,7 +70,7 @@ class _Demo(BrokerConnections):
 
     def __init__(self, context: ProcessContext, provider: str) -> None:
         super().__init__(context)
-        self.console = Screen(context.stopping.event.set)
+        self.console = EventConsole(context.stopping.event.set)
         self.embedded = EmbeddedBroker(
             self.topology, context.clock, watch=self._on_event, on_crash=context.stopping.crash
         )

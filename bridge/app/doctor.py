@@ -15,7 +15,7 @@ from bridge.adapters.reachability import PortClosed, Reached, reach
 from bridge.app import parts
 from bridge.app import running_processes as running
 from bridge.app.doctor_broker import check_addresses
-from bridge.app.doctor_records import RIGHTS, check_disk_space, check_ledger
+from bridge.app.doctor_records import PERMISSIONS, check_disk_space, check_ledger
 from bridge.app.environment import unusable_here
 from bridge.app.files import files_needed
 from bridge.app.log import configure_log
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.inspection import Inspection
     from bridge.adapters.amqp.topology import Topology
     from bridge.adapters.cpaas.client import CpaasClient
-    from bridge.ops.examination import Examined
+    from bridge.ops.examination import CheckReport
     from bridge.settings import Settings
 
 #: Seconds before its end from which a certificate is worth a warning.
@@ -43,7 +43,7 @@ DOWN = (
 OLDEST = (3, 10)
 
 
-def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Examined]:
+def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[CheckReport]:
     """Yield what is found, check by check; `processes`, of "worker" and "ingest", are those that are to run so."""
     # On stderr: on stdout stands what a program reads.
     configure_log(settings)
@@ -114,16 +114,16 @@ def _broker(settings: Settings, processes: Collection[str]) -> Iterator[CheckRes
         return
     topology = parts.topology(settings)
     address = yield from check_addresses(settings)
-    found = inspect(address, topology, _rights(settings, topology, processes))
+    found = inspect(address, topology, _permissions(settings, topology, processes))
     yield _of_version(found.product, found.version)
     if found.blocked:
         yield fail(
             "it accepts no messages: an alarm", "see `rabbitmqctl alarms`: memory or disk of its machine"
         )
     for queue in found.unreadable:
-        yield fail(f"this user may not read {queue}", RIGHTS)
+        yield fail(f"this user may not read {queue}", PERMISSIONS)
     for exchange in found.unwritable:
-        yield fail(f"this user may not write to {exchange or 'amq.default'}", RIGHTS)
+        yield fail(f"this user may not write to {exchange or 'amq.default'}", PERMISSIONS)
     yield from _queues(settings, topology, found)
 
 
@@ -140,7 +140,7 @@ def _queues(settings: Settings, topology: Topology, found: Inspection) -> Iterat
             yield ok(f"{queue}: {depth} messages wait")
 
 
-def _rights(settings: Settings, topology: Topology, processes: Collection[str]) -> Rights:
+def _permissions(settings: Settings, topology: Topology, processes: Collection[str]) -> Rights:
     """Return what the processes do with the broker (docs/security.md)."""
     writes, reads = [topology.events_exchange, ""], []
     if "worker" in processes:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Bytes that ledger and spool should have.
 CAPACITY = 1_000_000_000
 #: What to do where the broker's user lacks a right.
-RIGHTS = "give it the permissions of docs/security.md"
+PERMISSIONS = "give it the permissions of docs/security.md"
 
 
 def check_ledger(settings: Settings, processes: Collection[str]) -> Iterator[CheckResult]:
@@ -100,7 +100,7 @@ def _whose(settings: Settings, processes: Collection[str], summary: Summary) -> 
             )
             return fail("the command queue has another ledger", advice)
         case Noted.REFUSED if "worker" in processes:
-            return warn("this user may not see whether it is the command queue's own", RIGHTS)
+            return warn("this user may not see whether it is the command queue's own", PERMISSIONS)
         case Noted.REFUSED:
             return skipped("an ingest's user can't see whether it is the command queue's own")
 

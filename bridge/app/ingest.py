@@ -59,7 +59,7 @@ class IngestProcess:
         settings, metrics, clock = context.settings, context.metrics, context.clock
         self._publisher = broker.publisher("ingest publishes", limit=PUBLISH_LIMIT)
         self._progress = make_progress(clock)
-        metrics.watch_webhook(lambda: self._listening)
+        metrics.add_webhook_gauge(lambda: self._listening)
         metrics.connections.append(lambda: self._publisher.connected)
         metrics.alarms.append(lambda: self._publisher.blocked)
         self._watch = make_watch(settings, metrics, clock)
@@ -193,7 +193,7 @@ def run_ingest(settings: Settings) -> int:
         settings, process.readiness, context.metrics, process.stall, port=settings.admin.ingest_port
     )
     process.start()
-    warn_if_unguarded(settings)
+    warn_if_unauthenticated(settings)
     report_started(process.readiness, process.stall)
     one_core = OneCore(lambda: process.webhook.thread_id)
     if settings.ingest.one_core:
@@ -206,7 +206,7 @@ def run_ingest(settings: Settings) -> int:
     return code
 
 
-def warn_if_unguarded(settings: Settings) -> None:
+def warn_if_unauthenticated(settings: Settings) -> None:
     """Log that the webhook needs no authorization, if so."""
     if not settings.ingest.authorization:
         structlog.get_logger().warning(

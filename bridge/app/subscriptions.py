@@ -9,7 +9,7 @@ from bridge.app.required import require
 from bridge.domain.addresses import parse_address
 from bridge.domain.errors import InvalidAddress
 from bridge.domain.subscription_plan import Declared
-from bridge.jobs.subscription_watch import SubscriptionWatch
+from bridge.jobs.subscription_reconciler import SubscriptionReconciler
 from bridge.settings import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def declared_subscriptions(settings: Settings) -> Declared:
     )
 
 
-def make_watch(settings: Settings, metrics: Metrics, clock: Clock) -> SubscriptionWatch | None:
+def make_watch(settings: Settings, metrics: Metrics, clock: Clock) -> SubscriptionReconciler | None:
     """Return what keeps the subscriptions; None where configuration does not ask for it.
 
     Raises:
@@ -66,7 +66,7 @@ def make_watch(settings: Settings, metrics: Metrics, clock: Clock) -> Subscripti
     require(settings, account=True)
     client = command_client.client(command_client.account(settings), settings, clock, threading.Event())
     declared, interval = declared_subscriptions(settings), settings.subscriptions.check_interval
-    return SubscriptionWatch(client, declared, interval=interval, metrics=metrics)
+    return SubscriptionReconciler(client, declared, interval=interval, metrics=metrics)
 
 
 def _e164(number: str, region: str | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bridge.app.admin import report_started, serve_admin
 from bridge.app.broker import BrokerConnections
 from bridge.app.environment import require_records
-from bridge.app.ingest import IngestProcess, warn_if_unguarded
+from bridge.app.ingest import IngestProcess, warn_if_unauthenticated
 from bridge.app.log import configure_log
 from bridge.app.process import begin_process
 from bridge.app.required import require
@@ -44,7 +44,7 @@ def run_up(settings: Settings) -> int:
     _require_both(settings)
     configure_log(settings)
     context = begin_process(settings)
-    warn_if_unguarded(settings)
+    warn_if_unauthenticated(settings)
     return run_both(context, BrokerConnections(context))
 
 

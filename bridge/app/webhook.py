@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bridge.domain.evidence import Evidence
     from bridge.ingest.durable_publisher import DurablePublisher, Publishing
     from bridge.ingest.report import NotificationReport
-    from bridge.jobs.subscription_watch import SubscriptionWatch
+    from bridge.jobs.subscription_reconciler import SubscriptionReconciler
     from bridge.ops.metrics import Metrics
     from bridge.ops.shutdown import Stopping
     from bridge.ops.spans import WebhookTracing
@@ -47,7 +47,7 @@ class Observers:
     #: Given which messages they show.
     evidence: Callable[[Evidence], None] | None = None
     #: Checks the subscriptions once one was cancelled.
-    watch: SubscriptionWatch | None = None
+    watch: SubscriptionReconciler | None = None
     traces: WebhookTracing | None = None
 
 

@@ -42,9 +42,9 @@ T = TypeVar("T")
 #: Messages that wait for the broker's confirm: what the prefetched commands may lead to, so in practice no bound.
 PUBLISH_LIMIT = 1_000_000
 #: Seconds between two tries to open the ledger.
-LEDGER_PAUSE = 2.0
+LEDGER_RETRY = 2.0
 #: Seconds that a job beside the worker may take to end.
-JOB_PATIENCE = 2.0
+JOB_STOP_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ class WorkerProcess:
         finished = parts.worker.stop(self._context.settings.worker.grace_period)
         parts.source.stop()
         for job in parts.jobs:
-            job.stop(JOB_PATIENCE)
+            job.stop(JOB_STOP_TIMEOUT)
         parts.publisher.stop()
         parts.ledger.close()
         structlog.get_logger().info("worker.stopped", finished=finished)
@@ -148,8 +148,8 @@ class WorkerProcess:
                 return None
             except LedgerUnavailable as e:
                 self._ledger_problem = f"can't be opened: {e}"
-                structlog.get_logger().error("ledger.unavailable", reason=str(e), retry_in=LEDGER_PAUSE)
-            if stopping.event.wait(LEDGER_PAUSE):
+                structlog.get_logger().error("ledger.unavailable", reason=str(e), retry_in=LEDGER_RETRY)
+            if stopping.event.wait(LEDGER_RETRY):
                 return None
 
 

@@ -183,7 +183,7 @@ def purge(
     **which: Any,
 ) -> int:
     """Delete dead letters: those with the given ids, or those that the options select."""
-    from bridge.app.dead import dead_letters, purge_dead
+    from bridge.app.dead import dead_letters, delete_dead
 
     settings = invocation.settings()
     wanted = _said(settings, event_ids, everything=everything, **which)
@@ -194,7 +194,7 @@ def purge(
     letters = (
         invocation.use(dead_letters)(settings, wanted)
         if dry_run
-        else invocation.use(purge_dead)(settings, wanted)
+        else invocation.use(delete_dead)(settings, wanted)
     )
     return _done(letters, wanted, "would be deleted" if dry_run else "deleted", as_json=as_json)
 

@@ -11,7 +11,7 @@ from bridge.cli.invocation import Invocation, config_option, json_option, pass_i
 from bridge.cli.output import write_json, write_line, write_styled
 
 if TYPE_CHECKING:
-    from bridge.ops.examination import Examined
+    from bridge.ops.examination import CheckReport
 
 PROCESSES = ("worker", "ingest")
 
@@ -40,8 +40,8 @@ def doctor(invocation: Invocation, *, process: str | None, as_json: bool) -> int
     settings = invocation.settings()
     hosts = configured_hosts(settings)
     rows = []
-    for examined in invocation.use(examine_all)(settings, PROCESSES if process is None else (process,)):
-        rows.append(_row(examined, hosts))
+    for report in invocation.use(examine_all)(settings, PROCESSES if process is None else (process,)):
+        rows.append(_row(report, hosts))
         if not as_json:
             _print_row(rows[-1])
     if as_json:
@@ -62,12 +62,12 @@ def _summary(levels: list[str]) -> str:
     return ", ".join(counts)
 
 
-def _row(examined: Examined, hosts: frozenset[str]) -> dict[str, str | None]:
+def _row(report: CheckReport, hosts: frozenset[str]) -> dict[str, str | None]:
     from bridge.domain.masks import mask_numbers
 
-    check_result = examined.check_result
+    check_result = report.check_result
     return {
-        "check": examined.check,
+        "check": report.check,
         "level": check_result.level.value,
         # An error's text may be of a library or of the provider.
         "seen": mask_numbers(check_result.seen, hosts=hosts),

@@ -50,7 +50,7 @@ def tail(
     from bridge.app.oneshot import tail_events
 
     table = Table(**_COLUMNS)
-    with _until_told_to_stop():
+    with _until_signal():
         stream = invocation.use(tail_events)(
             invocation.settings(), keys, functools.partial(write_line, err=True)
         )
@@ -70,7 +70,7 @@ def _destination(event: Mapping[str, Any], *, full: bool) -> object:
 
 
 @contextmanager
-def _until_told_to_stop() -> Iterator[None]:
+def _until_signal() -> Iterator[None]:
     """Take Ctrl-C and SIGTERM inside the block for having seen enough: exit 0."""
 
     def enough(_number: int, _frame: FrameType | None) -> None:

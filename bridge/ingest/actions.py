@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Reject:
+class RejectBody:
     """Answer that the body is no notification. Comes back with nothing, at once."""
 
     error: InvalidNotification
@@ -106,7 +106,7 @@ class Remember:
 
 
 #: These come before it is looked for a repeat.
-Preparation: TypeAlias = Reject | RecordEvidence | CheckSubscriptions | FindOwner | WaitForRecord
+Preparation: TypeAlias = RejectBody | RecordEvidence | CheckSubscriptions | FindOwner | WaitForRecord
 #: These make an event durable, however it came.
 EventAction: TypeAlias = FindRepeat | MakeDurable | Respond | Remember
 NotificationAction: TypeAlias = Preparation | EventAction

@@ -42,7 +42,7 @@ class EventMemory(Protocol):
         ...
 
 
-class EventKeeper(Protocol):
+class EventPublisher(Protocol):
     """Makes events durable: `bridge.ingest.durable_publisher.DurablePublisher`."""
 
     def make_durable(self, event: Event, durable: Callable[[bool], None], caller: LoopCaller) -> None:

@@ -21,7 +21,7 @@ from bridge.ingest.actions import (
     FindRepeat,
     MakeDurable,
     RecordEvidence,
-    Reject,
+    RejectBody,
     Remember,
     Respond,
     WaitForRecord,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from bridge.domain.events import Event
     from bridge.ingest.actions import EventSteps, NotificationSteps, Preparation
-    from bridge.ingest.execution import EventKeeper, EventMemory, NotificationSettings
+    from bridge.ingest.execution import EventMemory, EventPublisher, NotificationSettings
     from bridge.ingest.memory import Reply
     from bridge.ingest.report import NotificationReport
     from bridge.ports import Clock, Span
@@ -51,7 +51,7 @@ class NotificationExecutor:
         self,
         settings: NotificationSettings,
         memory: EventMemory,
-        keeper: EventKeeper,
+        keeper: EventPublisher,
         report: NotificationReport,
         clock: Clock,
     ) -> None:
@@ -150,7 +150,7 @@ class NotificationExecutor:
     def _prepare(self, run: NotificationRun, action: Preparation) -> object:
         """Carry out what not every notification asks for, before it is looked for a repeat."""
         match action:
-            case Reject():
+            case RejectBody():
                 self._report.rejected(action.error, run.size)
                 self._answer(run, action.error)
             case RecordEvidence():

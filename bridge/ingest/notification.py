@@ -27,7 +27,7 @@ from bridge.ingest.actions import (
     MakeDurable,
     Owner,
     RecordEvidence,
-    Reject,
+    RejectBody,
     Remember,
     Respond,
     WaitForRecord,
@@ -74,7 +74,7 @@ class NotificationFlow:
         try:
             notification = parse_notification(body)
         except InvalidNotification as error:
-            yield Reject(error)
+            yield RejectBody(error)
             return
         evidence = evidence_of(notification, default_region=rules.default_region)
         if evidence is not None:

@@ -88,7 +88,7 @@ class StatusPolling:
                 except ArchiveUnavailable:
                     yield one, None
                     return
-                except _NotNow:
+                except _CallNotAllowed:
                     return
                 yield one, status
 
@@ -97,13 +97,13 @@ class StatusPolling:
 
         Raises:
             ArchiveUnavailable: the provider can't be asked now.
-            _NotNow: it may not be, or there is no time left.
+            _CallNotAllowed: it may not be, or there is no time left.
 
         """
         stopped = self.stopping.wait(self.wait)
         started = self.clock.monotonic()
         if stopped or started >= until or not self._may_ask():
-            raise _NotNow
+            raise _CallNotAllowed
         self._next_call = started + self._interval
         self.metrics.receipt_calls.inc()
         try:
@@ -117,5 +117,5 @@ class StatusPolling:
         return answer
 
 
-class _NotNow(Exception):
+class _CallNotAllowed(Exception):
     """No call may be made."""

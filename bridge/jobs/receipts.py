@@ -42,8 +42,8 @@ CALLS = 45.0
 AHEAD = 10.0
 MOST = 100
 #: Seconds until the ledger is tried again after it failed, and until anything is after a mistake of ours.
-LEDGER_PAUSE = 5.0
-CRASH_PAUSE = 60.0
+LEDGER_RETRY = 5.0
+CRASH_RETRY = 60.0
 #: Seconds that the broker may take to confirm what a round has told, and the same for a process on its way out.
 TIMEOUT = 10.0
 LAST_TIMEOUT = 1.0
@@ -78,7 +78,7 @@ class ReceiptPoller(StoreWorker["Receipts"]):
         publisher: Publisher,
         rules: PollerRules,
     ) -> None:
-        super().__init__("receipts", open_receipts, retry=CRASH_PAUSE, stopping=polling.stopping)
+        super().__init__("receipts", open_receipts, retry=CRASH_RETRY, stopping=polling.stopping)
         self._polling = polling
         self._publisher = publisher
         self._rules = rules
@@ -92,9 +92,9 @@ class ReceiptPoller(StoreWorker["Receipts"]):
         try:
             return self.poll()
         except LedgerUnavailable as e:
-            _log.warning("ledger.unavailable", reason=str(e), retry_in=LEDGER_PAUSE)
+            _log.warning("ledger.unavailable", reason=str(e), retry_in=LEDGER_RETRY)
             self.close()
-            return LEDGER_PAUSE
+            return LEDGER_RETRY
 
     def poll(self) -> float:
         """Ask for some of what is due, if it is time to; return the seconds until there may be more.

@@ -1,4 +1,4 @@
-"""Events as a person at a terminal reads them. Only for the embedded broker: texts and numbers are shown in full."""
+"""Console output of events, for the embedded broker only: texts and phone numbers are shown in full."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 _STYLES = {"sms.outbound.sent": "green", "sms.inbound.received": "cyan"}
 
 
-class Screen(Console):
-    """A console that reports when nobody reads it any more; rich would end whichever thread has just written."""
+class EventConsole(Console):
+    """Console that reports a closed pipe; rich would end the thread that has just written."""
 
     def __init__(self, left: Callable[[], None]) -> None:
-        """Call `left` when whoever read is gone; nothing is written from then on."""
+        """`left` is called once the reader has closed the pipe; nothing is written afterwards."""
         super().__init__(soft_wrap=True)
         self._left = left
 
     def on_broken_pipe(self) -> None:
-        """Fall silent, and say so."""
+        """Stop writing and report it."""
         with contextlib.suppress(SystemExit):
             super().on_broken_pipe()
         self._left()

@@ -1,7 +1,7 @@
-"""Places where the tests end this process as a crash would, or freeze it as a machine in trouble would.
+"""Failpoints: places where the tests kill or freeze this process.
 
-Nothing happens unless `SMS_BRIDGE_FAILPOINT` names a place: ``name:kill9`` or ``name:freeze``, and with ``:n`` behind
-it the n-th time it is reached. It is no setting: it stands in no file, and no service sets it.
+Nothing happens unless `SMS_BRIDGE_FAILPOINT` names a place: ``name:kill9`` or ``name:freeze``; with ``:n`` appended,
+the n-th time that the place is reached. The variable is not a setting: no file has it, and no service sets it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 VARIABLE: Final = "SMS_BRIDGE_FAILPOINT"
 
-#: In the order a command meets them: claim, send, record, publish, acknowledge; then those of a copy that goes to the
-#: delay queues, and of a dead letter that is replayed; then those of a notification: before its 204, by broker or
-#: spool, and before it is taken out of the spool; then that of a receipt: before it is awaited no longer.
+#: In the order of a command: claim, send, record, publish, acknowledge. Then a copy for the delay queues, and a
+#: replayed dead letter. Then a notification: before its 204, by broker or spool, and before it is deleted from the
+#: spool. Then a receipt: before it is removed from the pending ones.
 Place: TypeAlias = Literal[
     "claiming", "claimed", "answered", "looked-up", "recorded", "published",
     "version-begun", "replayed",
@@ -29,23 +29,23 @@ Place: TypeAlias = Literal[
 ]  # fmt: skip
 
 
-#: What happens there; a frozen process goes on with SIGCONT.
+#: The signal of each action; SIGCONT resumes a frozen process.
 ACTIONS: Final = {"kill9": signal.SIGKILL, "freeze": signal.SIGSTOP}
 
 
 class _Armed(NamedTuple):
     place: str
     action: signal.Signals
-    #: Which time of reaching it counts.
+    #: The action happens the n-th time that the place is reached.
     nth: int
     reached: Iterator[int]
 
 
 def reach(place: Place) -> None:
-    """End or freeze the process where `place` is armed and it is its time."""
+    """Kill or freeze the process if `place` is armed and was reached often enough."""
     armed = _armed()
     if armed is not None and armed.place == place and next(armed.reached) == armed.nth:
-        # To this thread: where another one takes it, this one goes on for a moment, and is not frozen at its place.
+        # Signal this thread: if another thread took the signal, this one would run on for a moment.
         signal.pthread_kill(threading.get_ident(), armed.action)
 
 

@@ -1,4 +1,4 @@
-"""Levels for systemd's journal: a line on stderr that begins with ``<3>`` has priority 3 there (sd-daemon(3)).
+"""Priorities for systemd's journal: a line on stderr that begins with ``<3>`` has priority 3 there (sd-daemon(3)).
 
 Without them every line has priority 6, and ``journalctl -p warning`` shows nothing.
 """
@@ -28,6 +28,6 @@ def is_journal(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def with_priority(level: str, text: str) -> str:
-    """Return `text` with its priority before each of its lines: the journal makes an entry of each."""
+    """Return `text` with the priority before each line, because the journal makes an entry of each line."""
     prefix = f"<{_PRIORITIES.get(level, 6)}>"
     return "\n".join(prefix + line for line in text.split("\n"))

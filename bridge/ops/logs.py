@@ -1,8 +1,8 @@
-"""The log: one line for each event, on stderr, with nothing in it that should not be read along.
+"""Logs: one line for each event, on stderr, without secrets, message texts or phone numbers.
 
-Secrets and message texts are known by their keys. A string is written as it is where the one who logs it has taken the
-numbers out (`bridge.domain.masks.Shown`: ids of commands); in any other, tracebacks included, all that can be a
-number is masked. Messages of libraries on the standard logging go the same way, from WARNING up.
+Secrets and message texts are recognized by their keys. A string of type `bridge.domain.masks.Shown` (ids of commands)
+has no phone numbers and is written unchanged. In all others, tracebacks included, everything that may be a phone number
+is masked. Messages of libraries through the standard logging are treated in the same way, from WARNING up.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ if TYPE_CHECKING:
 
 REDACTED = "[redacted]"
 
-#: What is never written whatever it holds, but for a count, a flag or nothing at all.
+#: Keys whose values are never written, except numbers, flags and None.
 _SECRET_KEY = re.compile(
     r"pass(word|wd)|secret|token|authori[sz]ation|credential|cookie|api_?key|"
     r"^(x_)?(message|text|body|raw|payload|content)$",
     re.IGNORECASE,
 )
-#: Made by us: written as they are, and not looked at.
+#: Keys that this module sets: written unchanged.
 _OUR_KEYS = frozenset({"event", "timestamp", "level"})
-#: Configured, or addresses of machines that the operator has to know: only kept on their line.
+#: Configured values, and addresses of machines that the operator has to know: only kept on one line.
 _PLAIN_KEYS = frozenset({"host", "client", "logger"})
 #: A token behind its scheme.
 _BEARER = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]+", re.IGNORECASE)
 
-#: Words of ours and UUIDs, which are not worth a closer look and must not be mistaken for a number.
+#: Plain words and UUIDs: a UUID must not be mistaken for a phone number.
 _HARMLESS_TEXT = re.compile(r"[A-Za-z_.\- ]{0,100}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-#: Without as many digits in a row, letters and digits alone are no number, nor anything else that is looked for.
+#: Letters and digits without so many digits in a row are neither a phone number nor a secret.
 _DIGITS = re.compile(r"\d{7}")
-#: Kinds of values that can't hold a secret or a number worth hiding.
+#: Types of values that can't hold a secret or a phone number.
 _HARMLESS = (int, float, type(None))
 
 
 class _Hosts:
-    """The hosts of the configured addresses, which every line shows whole."""
+    """The hosts of the configured addresses, which are never masked."""
 
     known: ClassVar[frozenset[str]] = frozenset()
 
@@ -71,8 +71,8 @@ def configure(
 ) -> None:
     """Set up structlog and the standard logging, once, to write to `stream` (stderr).
 
-    `process` is the number of this process, where several write to one log: each line says which it is of. `hosts` are
-    those of the configured addresses, which are shown whole though their digits may look like a phone number.
+    `process` is the number of this process if several write to one log; each line then has it. `hosts` are those of the
+    configured addresses; they are not masked, although their digits may look like a phone number.
     """
     _Hosts.known = hosts
     for_good = stream is None
@@ -88,7 +88,7 @@ def configure(
         processors=[structlog.contextvars.merge_contextvars, *common, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=functools.partial(_LossyLogger, stream),
-        # A logger that is put together once costs half; one that writes to a test's stream must not stay.
+        # A cached logger costs half; a logger that writes to a test's stream must not be cached.
         cache_logger_on_first_use=for_good,
     )
     _take_in_standard_logging(stream, common, render)
@@ -97,13 +97,13 @@ def configure(
 
 
 class _LossyLogger(structlog.WriteLogger):
-    """Writes lines where there is room for them; where there is none they are lost, and the work goes on."""
+    """Writes lines; a line that can't be written is dropped, and the process continues."""
 
     def __init__(self, stream: TextIO, *_names: object) -> None:
         super().__init__(stream)
 
     def msg(self, message: str) -> None:
-        """Write a line, or lose it."""
+        """Write a line, or drop it."""
         try:
             self._write(f"{message}\n")
             self._flush()
@@ -114,7 +114,7 @@ class _LossyLogger(structlog.WriteLogger):
 
 
 def _unbuffered(stream: TextIO) -> TextIO:
-    """Return the same stream without a buffer: what a full disk leaves in it would fail the process at its end."""
+    """Return the stream without a buffer: on a full disk, flushing a buffer at exit would fail the process."""
     return TextIOWrapper(
         FileIO(stream.fileno(), "w", closefd=False),
         encoding=stream.encoding,
@@ -124,7 +124,7 @@ def _unbuffered(stream: TextIO) -> TextIO:
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Take out of `event` what must not be read along."""
+    """Remove secrets, message texts and phone numbers from `event`."""
     for key, value in event.items():
         if key not in _OUR_KEYS and not isinstance(value, _HARMLESS):
             event[key] = _shown(key, value)
@@ -141,7 +141,7 @@ def _shown(key: str, value: object) -> object:
     return REDACTED if _is_secret(key) else _masked(value)
 
 
-@functools.lru_cache(maxsize=1000)  # the keys of a line stand in our code: they are few
+@functools.lru_cache(maxsize=1000)  # the keys are in our code: they are few
 def _is_secret(key: str) -> bool:
     return _SECRET_KEY.search(key) is not None
 
@@ -171,25 +171,25 @@ def _without_secrets(text: str) -> str:
 
 
 def _masked_line(line: str) -> str:
-    """Mask one line of a traceback, which is read by its indentation."""
+    """Mask one line of a traceback, and keep its indentation."""
     return line[: len(line) - len(line.lstrip(" "))] + _masked_text(line)
 
 
 def _numbered(process: int, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    # Not a context variable: those of one thread are not another's.
+    # Not a context variable: each thread has separate ones.
     event["process"] = process
     return event
 
 
 def _from_standard_logging(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Turn a library's sentence into a field: the event is that it spoke."""
+    """Turn a library's message into the field `detail` of the event `library.logged`."""
     event["detail"] = event["event"]
     event["event"] = "library.logged"
     return event
 
 
 def _stamp(_: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """Add the level and when it was."""
+    """Add the level and the time."""
     event["level"] = "error" if name == "exception" else name
     event["timestamp"] = _iso(time.time())
     return event
@@ -207,7 +207,7 @@ def _second(seconds: int) -> str:
 
 _encode = make_encoder()
 
-#: What every line goes through, wherever it comes from.
+#: The processors of every line.
 _COMMON: list[Processor] = [
     _stamp,
     structlog.processors.format_exc_info,

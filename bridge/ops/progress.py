@@ -1,4 +1,4 @@
-"""Whether the threads that a process can't do without go on: each counts its rounds, and somebody looks at times."""
+"""Thread progress: detects stalled threads by the iterations that each of them counts."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ if TYPE_CHECKING:
 
     from bridge.ports import Clock
 
-#: Seconds without a round after which a thread stands still. The longest that each may wait for others: 10 s for a
-#: connection and 5 s until the next, 12 s for a database.
+#: Seconds without an iteration after which a thread is stalled. The longest legitimate waits are 10 s for a connection
+#: and 5 s until the next, and 12 s for a database.
 TIMEOUT = 30.0
 
 
 class ThreadProgress:
-    """Looks at counters. From any thread; asks nobody, waits for nothing."""
+    """Compares iteration counters. Safe from any thread; never blocks."""
 
     def __init__(self, clock: Clock, *, timeout: float = TIMEOUT) -> None:
-        """`timeout` is in seconds; what is looked at less often than that is taken to go on."""
+        """`timeout` is in seconds; a thread that is checked less often than that counts as running."""
         self._clock = clock
         self._timeout = timeout
         self._lock = threading.Lock()
         self._iterations: dict[str, Callable[[], int]] = {}
-        #: What each had counted when it last had more than before, and when that was (monotonic seconds).
+        #: The count of each thread at its last change, and the time of that change (monotonic seconds).
         self._seen: dict[str, tuple[int, float]] = {}
 
     def watch(self, name: str, iterations: Callable[[], int]) -> None:
-        """Look at a counter from now on; `name` is for people."""
+        """Watch a counter from now on; `name` is shown to the operator."""
         with self._lock:
             self._seen[name] = iterations(), self._clock.monotonic()
             self._iterations[name] = iterations
 
     def stall(self) -> str | None:
-        """Say which of them stands still, and for how long; None where all go on."""
+        """Describe the first stalled thread; None if no thread is stalled."""
         now = self._clock.monotonic()
         with self._lock:
             for name, iterations in self._iterations.items():
@@ -42,5 +42,5 @@ class ThreadProgress:
                 if iterations() != count:
                     self._seen[name] = iterations(), now
                 elif now - since > self._timeout:
-                    return f"{name} has stood still for more than {self._timeout:g} s"
+                    return f"{name} has been stalled for more than {self._timeout:g} s"
         return None

@@ -1,4 +1,4 @@
-"""Tells systemd how the service is doing (sd_notify(3)); without a service manager it tells nobody."""
+"""Notifications to systemd (sd_notify(3)). Without a service manager they do nothing."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 def ready(environ: Mapping[str, str] = os.environ) -> None:
-    """Say that the service runs: it serves its ports, whether or not the broker is there yet."""
+    """Report that the service runs: it serves its ports, even if the broker is not connected yet."""
     _notify("READY=1", environ)
 
 
 def stopping(environ: Mapping[str, str] = os.environ) -> None:
-    """Say that the service is on its way out: it takes no more and finishes what is in flight."""
+    """Report that the service stops: it accepts no new work and finishes the work in flight."""
     _notify("STOPPING=1", environ)
 
 
 def status(line: str, environ: Mapping[str, str] = os.environ) -> None:
-    """Say how the service is, for `systemctl status`; `line` has no line end."""
+    """Report the status line for `systemctl status`; `line` has no line end."""
     _notify(f"STATUS={line}", environ)
 
 
@@ -32,7 +32,7 @@ def alive(environ: Mapping[str, str] = os.environ) -> None:
 
 
 def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float | None:
-    """Return within how many seconds the watchdog of this process wants to be fed each time; None where there is none.
+    """Return the watchdog's interval in seconds; None if this process has no watchdog.
 
     As sd_watchdog_enabled(3): WATCHDOG_USEC, unless WATCHDOG_PID is another process.
     """
@@ -48,6 +48,6 @@ def _notify(state: str, environ: Mapping[str, str]) -> None:
         return
     if address.startswith("@"):  # an abstract name begins with a zero byte
         address = "\0" + address[1:]
-    # A manager that does not listen is no reason to do worse.
+    # The service continues if the manager does not listen.
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
         notifier.sendto(state.encode(), address)

@@ -1,4 +1,4 @@
-"""Tells systemd how this process is while it runs: what is the matter, when that changes, and that it goes on."""
+"""Service report: writes changes of the status to systemd and feeds its watchdog."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bridge.ports.http_results import Readiness
 
-#: Seconds between two looks at what is the matter.
+#: Seconds between two reads of the readiness.
 POLL = 2.0
 #: Characters of a status; `systemctl status` shows it on one line.
 LONGEST = 500
@@ -24,7 +24,7 @@ _log = structlog.get_logger()
 
 
 class Reporting(BackgroundWorker):
-    """Looks every so often where a service manager listens."""
+    """Background worker that reports the readiness to a service manager."""
 
     def __init__(
         self,
@@ -32,12 +32,13 @@ class Reporting(BackgroundWorker):
         stall: Callable[[], str | None],
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """`ready` gives None where nobody can tell; `stall` says what stands still: no watchdog is fed then.
+        """`ready` returns None if the readiness is unknown; `stall` names a stalled thread, or returns None.
 
-        Both are called on the thread of this; a supervisor's take a second.
+        The watchdog is not fed while a thread is stalled. Both are called on this worker's thread; a supervisor's
+        take a second.
         """
         self._watchdog = notify_systemd.watchdog_seconds(environ)
-        # Four chances to be in time.
+        # Four reports within each watchdog interval.
         self._every = POLL if self._watchdog is None else min(POLL, self._watchdog / 4)
         super().__init__("reporting", retry=self._every)
         self._ready = ready
@@ -47,12 +48,12 @@ class Reporting(BackgroundWorker):
         self._stood = False
 
     def start(self) -> None:
-        """Begin to report, if anybody listens. It ends with the process."""
+        """Begin to report if a service manager listens. It ends with the process."""
         if self._environ.get("NOTIFY_SOCKET"):
             super().start()
 
     def run_once(self) -> float:
-        """Report what has changed, and feed the watchdog."""
+        """Report a changed status, and feed the watchdog."""
         stall = self._stall()
         if self._watchdog is not None and stall is None:
             notify_systemd.alive(self._environ)
@@ -67,7 +68,7 @@ class Reporting(BackgroundWorker):
 
 
 def status_of(readiness: Readiness | None) -> str | None:
-    """Return readiness in one line: what is the matter, if anything."""
+    """Return the readiness in one line, with the failed reasons."""
     if readiness is None:
         return None
     matters = [f"{reason.name}: {reason.detail}" for reason in readiness.reasons if not reason.ok]

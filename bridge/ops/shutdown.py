@@ -1,4 +1,4 @@
-"""How a process learns that it is to end: SIGTERM or Ctrl-C, and a second one that means at once."""
+"""Shutdown by SIGTERM or Ctrl-C; a second signal ends the process at once."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def end_at_once() -> None:
-    """End the process: what is unsettled goes back to the queue, and the ledger knows what was called."""
+    """End the process. Unacknowledged deliveries return to the queue; the ledger has the calls that were made."""
     os._exit(1)
 
 
 class Stopping:
-    """Waits for the end of the process."""
+    """The request to stop the process, and its exit code."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
@@ -33,18 +33,18 @@ class Stopping:
         self._asked = False
 
     def install(self, again: Callable[[], None] = end_at_once) -> None:
-        """Take the signals; call it from the main thread. `again` is what a second one does, and each after it."""
+        """Install the signal handlers, from the main thread. `again` is called at each signal after the first."""
         self._again = again
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
 
     def crash(self, code: int = 1) -> None:
-        """End the process with an exit code: it lacks something that it can't live without."""
+        """Stop the process with an exit code, because something that it needs has failed."""
         self._code = code
         self.event.set()
 
     def wait(self) -> int:
-        """Wait until the process is to end; returns its exit code."""
+        """Wait for the request to stop; returns the exit code."""
         self.event.wait()
         notify_systemd.stopping()
         structlog.get_logger().info("process.stopping", crashed=self._code != 0)
@@ -52,7 +52,7 @@ class Stopping:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._asked:
-            # And nothing else: it may have come in the middle of setting the event, whose lock is held then.
+            # Nothing else: the signal may have interrupted `event.set`, which holds the event's lock.
             self._again()
             return
         self._asked = True

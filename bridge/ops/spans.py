@@ -1,7 +1,7 @@
-"""What of the bridge is a span: a command's processing, a webhook, a command over HTTP, and each event of them.
+"""Spans of the bridge: a command's processing, a webhook, a command over HTTP, and each published event.
 
-Names and attributes are OpenTelemetry's semantic conventions for messaging, RabbitMQ and HTTP. No span has a number, a
-text or a URL in it.
+Names and attributes follow OpenTelemetry's semantic conventions for messaging, RabbitMQ and HTTP. No span contains a
+phone number, a text or a URL.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class CommandTracing:
-    """A worker's spans. On the desk's thread."""
+    """Spans of a worker. Used on the thread of the worker's loop."""
 
     def __init__(self, tracer: Tracer, *, commands: str, events_exchange: str) -> None:
-        """`commands` is where commands come from: their exchange and routing key, with a colon between."""
+        """`commands` is the source of commands: exchange and routing key, joined by a colon."""
         self._tracer = tracer
         self._commands = commands
         self._events_exchange = events_exchange
 
     def received(self, received: Received) -> Span:
-        """Begin the span of a delivery, until it is settled: in the trace of whoever sent the command."""
+        """Begin the span of a delivery, in the trace of the command's sender. It ends with the acknowledgement."""
         attributes = _messaging("process", self._commands)
         message_id = shown_id(received.parsed)
         if message_id is not None:
@@ -40,7 +40,7 @@ class CommandTracing:
         )
 
     def confirmed(self, span: Span, message: Outgoing, confirmed: Callable[[], None]) -> Callable[[], None]:
-        """Begin the span of an event that is published now; returns what ends it, and then calls `confirmed`."""
+        """Begin the span of an event that is published now; returns a function that ends it and calls `confirmed`."""
         if message.exchange != self._events_exchange:
             return confirmed
         publishing = _publishing(self._tracer, span, message.exchange, message.routing_key)
@@ -48,7 +48,7 @@ class CommandTracing:
 
 
 class WebhookTracing:
-    """An ingest's spans. What strangers say of a trace is not believed: each webhook begins one."""
+    """Spans of an ingest. Each webhook begins a new trace: trace context of unknown clients is not trusted."""
 
     def __init__(self, tracer: Tracer, *, path: str, events_exchange: str) -> None:
         self._tracer = tracer
@@ -56,30 +56,30 @@ class WebhookTracing:
         self._events_exchange = events_exchange
 
     def arrived(self) -> Span:
-        """Begin the span of a notification, until it is answered."""
+        """Begin the span of a notification. It ends with the response."""
         return _serving(self._tracer, self._path, parent=None)
 
     def published(
         self, span: Span, event_type: str, durable: Callable[[bool], None]
     ) -> Callable[[bool], None]:
-        """Begin the span of its event; returns what ends it once it is known whether it is durable."""
+        """Begin the span of its event; returns a function that ends it and then calls `durable`."""
         publishing = _publishing(self._tracer, span, self._events_exchange, event_type)
         return partial(_end_and_say, publishing, durable)
 
 
 class SubmitTracing:
-    """The spans of the command API. Its clients are services of our own: their trace context is believed."""
+    """Spans of the command API. Its clients are the operator's services: their trace context is trusted."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
     def submitted_command(self, traceparent: str | None) -> Span:
-        """Begin the span of a command that was let in, until it is answered."""
+        """Begin the span of an admitted command. It ends with the response."""
         return _serving(self._tracer, SUBMIT_PATH, parent=traceparent)
 
 
 def answered(span: Span, status: int) -> None:
-    """End the span of a notification, or of a command, that was answered so."""
+    """End the span of a notification, or of a command, with the status code of the response."""
     span.end({"http.response.status_code": status}, error=str(status) if status >= 500 else None)
 
 
@@ -108,7 +108,7 @@ def _messaging(operation: str, destination: str) -> dict[str, Value]:
 
 
 def _end_and_confirm(span: Span, confirmed: Callable[[], None]) -> None:
-    # Whatever becomes of the span: what is never told is never settled.
+    # `confirmed` must be called even if the span fails: otherwise the delivery is never acknowledged.
     try:
         span.end({})
     finally:

@@ -1,6 +1,6 @@
-"""Keeps worker processes running: one that ends by itself is replaced, and none outlives the whole.
+"""Supervisor: runs N worker processes, restarts those that exit, and ends all of them when it stops.
 
-Each has a seat, a number from 1 on, and a thread that does nothing but wait for it.
+Each worker slot has a number from 1 on, and a thread that waits for its process.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from bridge.ops.shutdown import Stopping
     from bridge.ports import Clock
 
-#: Seconds beyond the grace period that a process may take to let go of broker and ledger.
+#: Seconds beyond the grace period in which a process may close its connections to broker and ledger.
 MARGIN = 10.0
-#: Seconds in which the kernel has ended what was killed.
+#: Seconds in which the kernel ends a killed process.
 _KILLED = 5.0
-#: Seconds from its start in which a process listens, whatever else the machine does; it takes about half of one.
+#: Seconds in which a started process has to listen, even on a busy machine; it usually takes half a second.
 STARTED = 60.0
 
-#: How a process may end when all are told to: in order, or by a signal to them all before it had begun to take any.
+#: Exit codes of a regular stop: in order, or by a signal to the process group before the handlers were installed.
 _IN_ORDER = frozenset({0, -signal.SIGTERM, -signal.SIGINT})
 _HINTS = {
-    0: "somebody told this one process to end",
-    -signal.SIGKILL: "killed by somebody, or by the system for want of memory",
-    EX_CONFIG: "its lines above say what is wrong with configuration or ledger; all end",
+    0: "a signal ended this process alone",
+    -signal.SIGKILL: "killed with SIGKILL, by the operator or because the system ran out of memory",
+    EX_CONFIG: "see its log lines above for the error in the configuration or the ledger; all processes end",
 }
-_HINT = "its lines above say why"
+_HINT = "see its log lines above for the reason"
 
 _log = structlog.get_logger()
 
@@ -60,71 +60,71 @@ class SupervisedProcess(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supervision:
-    """How processes are started and watched."""
+    """Dependencies of a supervisor."""
 
-    #: Starts the process of a seat; may raise OSError.
+    #: Starts the process of a worker slot; may raise OSError.
     start: Callable[[int], SupervisedProcess]
     stopping: Stopping
     clock: Clock
     metrics: SupervisorMetrics
-    #: Seconds within which a process has to listen; else it is killed, and replaced as any other.
+    #: Seconds within which a process has to listen; otherwise it is killed and restarted.
     started: float = STARTED
 
 
 class Supervisor:
-    """Starts so many processes, and starts again what ends, until it is stopped."""
+    """Starts worker processes and restarts those that exit, until it is stopped."""
 
     def __init__(self, supervision: Supervision, number: int, running: Callable[[], None]) -> None:
-        """Make a supervisor of `number` processes; `running` is called once any listens."""
+        """Make a supervisor of `number` processes; `running` is called once the first of them listens."""
         self._clock = supervision.clock
         self._running = running
-        self._heard = False
+        self._has_listened = False
         self._lock = threading.Lock()
-        self._seats = [_Slot(slot, supervision, self._listens) for slot in range(1, number + 1)]
+        self._slots = [_Slot(slot, supervision, self._listens) for slot in range(1, number + 1)]
 
     def start(self) -> None:
-        """Begin with all of them at once."""
-        for slot in self._seats:
+        """Start all processes."""
+        for slot in self._slots:
             slot.thread.start()
 
     def processes(self) -> Sequence[Process]:
-        """Return what is known of each."""
-        return [slot.process for slot in self._seats]
+        """Return the state of each process."""
+        return [slot.process for slot in self._slots]
 
     def stop(self, timeout: float) -> int:
-        """End all, within `timeout` seconds in order and else at once; return the exit code.
+        """Stop all processes, and kill those that are left after `timeout` seconds; return the exit code.
 
-        `Supervision.stopping` is set then.
+        Call it once `Supervision.stopping` is set.
         """
         until = self._clock.monotonic() + timeout
-        for slot in self._seats:
+        for slot in self._slots:
             slot.end()
-        for slot in self._seats:
+        for slot in self._slots:
             slot.thread.join(max(0.0, until - self._clock.monotonic()))
-        for slot in self._seats:
+        for slot in self._slots:
             if slot.thread.is_alive():
                 _log.error("process.killed", process=slot.process.number, after=timeout)
                 slot.kill()
-        for slot in self._seats:
+        for slot in self._slots:
             slot.thread.join(_KILLED)
-        return 0 if all(slot.code in _IN_ORDER and not slot.thread.is_alive() for slot in self._seats) else 1
+        return 0 if all(slot.code in _IN_ORDER and not slot.thread.is_alive() for slot in self._slots) else 1
 
     def end_at_once(self) -> None:
-        """End all, and this process, as they are."""
-        for slot in self._seats:
+        """Kill all processes and end this one."""
+        for slot in self._slots:
             slot.kill()
         end_at_once()
 
     def _listens(self) -> None:
-        # Not the last: one that dies at every start would have a service manager end those that work.
+        # Not once all listen: a process that crashes at each start would keep the service from becoming ready.
         with self._lock:
-            first, self._heard = not self._heard, True
+            first, self._has_listened = not self._has_listened, True
         if first:
             self._running()
 
 
 class _Slot:
-    """One process after the other, all with one number."""
+    """A worker slot: runs one process after another, all with the same number."""
 
     def __init__(self, number: int, supervision: Supervision, listens: Callable[[], None]) -> None:
         self._number = number
@@ -136,18 +136,18 @@ class _Slot:
         self._listens = listens
         self._child: SupervisedProcess | None = None
         self.process = Process(number, None, "starting")
-        #: How the process ended that was told to.
+        #: The exit code of the process that was stopped.
         self.code = 0
         self.thread = threading.Thread(target=self._watch, name=f"process-{number}", daemon=True)
 
     def end(self) -> None:
-        """Tell the process to end in order, if there is one."""
-        child = self._child  # which its own thread may take away
+        """Ask the process to stop, if there is one."""
+        child = self._child  # a copy, because the slot's thread may set it to None
         if child is not None:
             child.end()
 
     def kill(self) -> None:
-        """End the process at once, if there is one."""
+        """Kill the process, if there is one."""
         child = self._child
         if child is not None:
             child.kill()
@@ -155,7 +155,7 @@ class _Slot:
     def _watch(self) -> None:
         try:
             self._run()
-        except Exception:  # noqa: BLE001 - a process that nobody watches is worse than a restart of all
+        except Exception:  # noqa: BLE001 - an unwatched process is worse than a restart of all
             _log.exception("supervisor.crashed", process=self._number)
             self._stopping.crash()
 
@@ -163,7 +163,7 @@ class _Slot:
         deaths = 0
         while not self._stopping.event.is_set():
             began = self._clock.monotonic()
-            code, hint = self._sit()
+            code, hint = self._run_once()
             lived = self._clock.monotonic() - began
             line = _log.bind(process=self._number, lived=round(lived, 1), hint=hint, **_end_of(code))
             if self._stopping.event.is_set():
@@ -181,24 +181,24 @@ class _Slot:
                     self.process = Process(self._number, None, f"ended ({hint}); starts again in {pause:g} s")
                     self._stopping.event.wait(pause)
 
-    def _sit(self) -> tuple[int, str]:
-        """Start a process and wait for its end; return its exit code, and what may be behind it."""
+    def _run_once(self) -> tuple[int, str]:
+        """Start a process and wait for its end; return its exit code and a hint for the operator."""
         self.process = Process(self._number, None, "starting")
         try:
             child = self._start(self._number)
         except OSError as e:
             return os.EX_OSERR, f"can't be started: {e}"
         self._child = child
-        # Who tells all to end either finds this one, or was before this.
+        # `end` either finds this child, or has run before and has set `stopping`.
         if self._stopping.event.is_set():
             child.end()
         _log.info("process.started", process=self._number, pid=child.pid)
-        code, hint = self._attend(child)
+        code, hint = self._wait_for(child)
         self._child = None
         return code, hint
 
-    def _attend(self, child: SupervisedProcess) -> tuple[int, str]:
-        """Go with a process until it ends; return its exit code, and what may be behind it."""
+    def _wait_for(self, child: SupervisedProcess) -> tuple[int, str]:
+        """Wait until the process listens, then until it ends; return its exit code and a hint for the operator."""
         try:
             port = child.wait_listening(self._started)
         except TimeoutError:
@@ -215,7 +215,7 @@ class _Slot:
 
 
 def _end_of(code: int) -> dict[str, int | str]:
-    """Return an exit code as the log has it: negative ones are signals, of which some have no name."""
+    """Return the log fields of an exit code: a negative one is a signal, by name if it has one."""
     if code >= 0:
         return {"code": code}
     return {"signal": next((one.name for one in signal.Signals if one == -code), str(-code))}

@@ -55,8 +55,8 @@ class App(Application):
         self._in_flight: dict[Target, int] = {}
         #: For each request that is not answered yet: what is called once it is, or once its client is gone.
         self._done: dict[Request, Callable[[], None]] = {}
-        rooms = (SendEndpoints(account), HistoryEndpoints(account), Subscribing(account), Control(account))
-        self._router = Router(route for capacity in rooms for route in capacity.routes())
+        apis = (SendEndpoints(account), HistoryEndpoints(account), Subscribing(account), Control(account))
+        self._router = Router(route for api in apis for route in api.routes())
 
     def check_head(self, _: Request) -> None:
         """Have every body read."""

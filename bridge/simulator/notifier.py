@@ -23,7 +23,7 @@ WORKERS = 16
 #: How many past notifications are remembered for `GET /_simulator/notifications`.
 REMEMBERED = 100_000
 #: The pauses double up to this many times the first.
-_LONGEST_PAUSE = 25
+_MAX_PAUSE_FACTOR = 25
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class Notifier:
                 continue
             settings = self._settings()
             if posting.attempts < settings.notify_attempts:
-                doubled = min(2 ** min(posting.attempts - 1, 10), _LONGEST_PAUSE)
+                doubled = min(2 ** min(posting.attempts - 1, 10), _MAX_PAUSE_FACTOR)
                 self._later(settings.notify_backoff * doubled, posting)
             else:
                 log.warning(

@@ -34,7 +34,7 @@ def state_of(breaker: CircuitBreaker, **changes: Any) -> WorkerState:
 def families() -> dict[str, Metric]:
     """Return each family of ours by its name, with all samples that it may have."""
     metrics = Metrics(version="1")
-    metrics.watch_webhook(lambda: True)
+    metrics.add_webhook_gauge(lambda: True)
     metrics.registry.register(
         WorkerGauges(
             lambda: state_of(CircuitBreaker.closed(1)), StillSource(), lambda: (1.0, 2.0), SystemClock()

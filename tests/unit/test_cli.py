@@ -22,7 +22,7 @@ from bridge.cli import main
 from bridge.cli.invocation import Invocation
 from bridge.domain.answers import ProviderError
 from bridge.domain.errors import BridgeError
-from bridge.ops.examination import Examined, fail
+from bridge.ops.examination import CheckReport, fail
 from bridge.ports import LedgerUnavailable
 from bridge.ports.provider_errors import CallRefused, CpaasError, Unauthorized, Unreachable
 from bridge.settings import SettingProblem, Settings, SettingsError
@@ -429,7 +429,7 @@ def test_topology_differences_are_printed_also_where_members_cannot_be_seen(
 
 def test_doctor_shows_the_hosts_of_configured_addresses_whole() -> None:
     seen = "broker ip-10-213-7-12:5672 can't be reached; +16131234567"
-    use_cases = FakeUseCases([Examined("broker", fail(seen, "start it"))])
+    use_cases = FakeUseCases([CheckReport("broker", fail(seen, "start it"))])
     result = run(
         "doctor", environ={"BRIDGE_BROKER__URL": "amqp://u:p@ip-10-213-7-12/sms"}, use_cases=use_cases
     )

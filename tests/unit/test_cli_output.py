@@ -19,7 +19,7 @@ from bridge.cli.invocation import Invocation
 from bridge.domain.dead_letters import DeadLetter
 from bridge.domain.messages import Delivery
 from bridge.domain.printable import repaired, to_json, visible, wants_colour
-from bridge.ops.examination import Examined, fail
+from bridge.ops.examination import CheckReport, fail
 from tests.fakes.notifying import FakeAccount
 from tests.harness.text_strategies import ANY_TEXT
 from tests.unit.test_cli import FakeUseCases, outcome
@@ -135,7 +135,7 @@ COMMANDS: dict[str, tuple[Sequence[str], Callable[[str], object]]] = {
     "ledger": (("ledger", "show", "c1"), lambda text: {"id": text, "submissions": [{"message_id": text}]}),
     "subscriptions": (("subscriptions", "list"), subscribed),
     "topology": (("topology", "check"), lambda text: [text]),
-    "doctor": (("doctor",), lambda text: [Examined("broker", fail(text, text))]),
+    "doctor": (("doctor",), lambda text: [CheckReport("broker", fail(text, text))]),
 }
 
 
@@ -277,7 +277,7 @@ def test_colours_are_as_the_environment_says(
 
 
 def test_doctor_prints_no_colours_where_no_color_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_cases = FakeUseCases([Examined("broker", fail("it is unavailable", "start it"))])
+    use_cases = FakeUseCases([CheckReport("broker", fail("it is unavailable", "start it"))])
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
     _, coloured = encoded("utf-8", use_cases, "doctor")

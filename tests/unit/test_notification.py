@@ -83,7 +83,7 @@ def names(actions: Iterable[object]) -> list[str]:
             ["FindRepeat", "Respond REFUSED"],
             id="under way, and not durable; or one too many",
         ),
-        pytest.param([], [], ["Reject"], id="no notification"),
+        pytest.param([], [], ["RejectBody"], id="no notification"),
         pytest.param(CANCELLATION, [(), True], ["CheckSubscriptions", *PUBLISHED], id="a cancellation"),
         pytest.param(OUTBOUND, [(), True], ["RecordEvidence", *PUBLISHED], id="an outbound message"),
         pytest.param(RECEIPT, [OURS, (), True], ["FindOwner", *PUBLISHED], id="a receipt of ours"),

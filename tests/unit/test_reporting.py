@@ -65,7 +65,7 @@ def test_counter_without_progress_is_stalled_after_its_timeout() -> None:
     counts["loop"] += 1
     confirmed.append(progress.stall())
 
-    still = "loop has stood still for more than 30 s"
+    still = "loop has been stalled for more than 30 s"
     assert confirmed == [None, None, still, still, None]
 
 
@@ -100,7 +100,7 @@ def test_stuck_loop_stops_counting_and_idle_loop_counts() -> None:
     clock.mono += TIMEOUT + 1
 
     assert at_first is None
-    assert progress.stall() == f"the loop has stood still for more than {TIMEOUT:.0f} s"
+    assert progress.stall() == f"the loop has been stalled for more than {TIMEOUT:.0f} s"
     worker.lose()
     ledger.let_go.set()
     wait_until(lambda: progress.stall() is None)
@@ -278,7 +278,7 @@ def test_ingest_is_stalled_while_its_event_loop_is(tmp_path: Path) -> None:
     blocked.join(10)
 
     assert (before, soon) == (None, None)
-    assert still == "the webhook's event loop has stood still for more than 30 s"
+    assert still == "the webhook's event loop has been stalled for more than 30 s"
     assert (alive.status, words) == (503, f"{still}\n")
     wait_until(lambda: process.stall() is None)
 

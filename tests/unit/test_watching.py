@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from bridge.domain.answers import ProviderError
 from bridge.domain.subscription_plan import Declared
-from bridge.jobs.subscription_watch import SubscriptionWatch
+from bridge.jobs.subscription_reconciler import SubscriptionReconciler
 from bridge.jobs.subscriptions import sync
 from bridge.ops.metrics import Metrics
 from bridge.ports.provider_errors import Unauthorized, Unreachable
@@ -48,12 +48,12 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def keep(account: FakeAccount, metrics: Metrics) -> Iterator[Callable[..., SubscriptionWatch]]:
+def keep(account: FakeAccount, metrics: Metrics) -> Iterator[Callable[..., SubscriptionReconciler]]:
     """Start reconcilers of the account, to be stopped at the end."""
-    started: list[SubscriptionWatch] = []
+    started: list[SubscriptionReconciler] = []
 
-    def start(*numbers: str, interval: float = SHORT) -> SubscriptionWatch:
-        watch = SubscriptionWatch(account, declared(*numbers), interval=interval, metrics=metrics)
+    def start(*numbers: str, interval: float = SHORT) -> SubscriptionReconciler:
+        watch = SubscriptionReconciler(account, declared(*numbers), interval=interval, metrics=metrics)
         watch.start()
         started.append(watch)
         return watch
@@ -76,7 +76,7 @@ def subscribed(account: FakeAccount) -> list[str]:
 
 
 def test_declared_subscription_is_created_at_start_and_again_when_missing(
-    account: FakeAccount, metrics: Metrics, keep: Callable[..., SubscriptionWatch]
+    account: FakeAccount, metrics: Metrics, keep: Callable[..., SubscriptionReconciler]
 ) -> None:
     watch = keep(NUMBER, OTHER)
     wait_until(lambda: watch.reason()[1])
@@ -94,7 +94,7 @@ def test_declared_subscription_is_created_at_start_and_again_when_missing(
 
 
 def test_a_cancellation_has_everything_checked_at_once(
-    account: FakeAccount, keep: Callable[..., SubscriptionWatch]
+    account: FakeAccount, keep: Callable[..., SubscriptionReconciler]
 ) -> None:
     # The first check finds everything correct: the next one is almost an hour later.
     sync(account, declared(NUMBER))
@@ -111,7 +111,7 @@ def test_a_cancellation_has_everything_checked_at_once(
 
 
 def test_refused_subscription_is_reported_missing_and_created_once_possible(
-    account: FakeAccount, metrics: Metrics, keep: Callable[..., SubscriptionWatch]
+    account: FakeAccount, metrics: Metrics, keep: Callable[..., SubscriptionReconciler]
 ) -> None:
     account.numbers.discard(OTHER)
     with capture_logs() as lines:
@@ -138,7 +138,7 @@ def test_refused_subscription_is_reported_missing_and_created_once_possible(
     ],
 )
 def test_a_check_that_fails_is_tried_again_and_said(
-    account: FakeAccount, metrics: Metrics, keep: Callable[..., SubscriptionWatch], error: Exception
+    account: FakeAccount, metrics: Metrics, keep: Callable[..., SubscriptionReconciler], error: Exception
 ) -> None:
     account.broken = error
     with capture_logs() as lines:
@@ -155,7 +155,7 @@ def test_a_check_that_fails_is_tried_again_and_said(
 
 
 def test_unavailable_provider_is_polled_with_growing_pauses(account: FakeAccount, metrics: Metrics) -> None:
-    watch = SubscriptionWatch(account, declared(), interval=300.0, metrics=metrics)
+    watch = SubscriptionReconciler(account, declared(), interval=300.0, metrics=metrics)
     account.broken = Unreachable("no answer", ProviderError(name="http"))
     with capture_logs():
         waits = [watch._check() for _ in range(2000)]
@@ -172,7 +172,7 @@ def test_unavailable_provider_is_polled_with_growing_pauses(account: FakeAccount
 def test_subscription_created_at_every_check_is_created_with_growing_pauses(
     account: FakeAccount, metrics: Metrics
 ) -> None:
-    watch = SubscriptionWatch(account, declared(NUMBER), interval=300.0, metrics=metrics)
+    watch = SubscriptionReconciler(account, declared(NUMBER), interval=300.0, metrics=metrics)
     account.channels.late = account.subscriptions.late = True
     with capture_logs() as lines:
         waits = [watch._check() for _ in range(20)]
@@ -191,7 +191,7 @@ def test_subscription_created_at_every_check_is_created_with_growing_pauses(
 def test_unrecognizable_subscription_is_missing_and_not_duplicated(
     account: FakeAccount, metrics: Metrics
 ) -> None:
-    watch = SubscriptionWatch(account, declared(NUMBER), interval=300.0, metrics=metrics)
+    watch = SubscriptionReconciler(account, declared(NUMBER), interval=300.0, metrics=metrics)
     account.channels.hidden.add("authorization")
     with capture_logs() as lines:
         waits = [watch._check() for _ in range(10)]
@@ -205,7 +205,7 @@ def test_unrecognizable_subscription_is_missing_and_not_duplicated(
 
 
 def test_several_watches_end_with_one_of_each(
-    account: FakeAccount, keep: Callable[..., SubscriptionWatch]
+    account: FakeAccount, keep: Callable[..., SubscriptionReconciler]
 ) -> None:
     watches = [keep(NUMBER, OTHER) for _ in range(4)]
     wait_until(lambda: all(watch.reason()[1] for watch in watches))
@@ -214,7 +214,9 @@ def test_several_watches_end_with_one_of_each(
     assert subscribed(account) == [NUMBER, OTHER]
 
 
-def test_reconciler_stops_on_request(account: FakeAccount, keep: Callable[..., SubscriptionWatch]) -> None:
+def test_reconciler_stops_on_request(
+    account: FakeAccount, keep: Callable[..., SubscriptionReconciler]
+) -> None:
     watch = keep(interval=NEVER)
     wait_until(lambda: watch.reason()[1])
     watch.stop()

@@ -23,7 +23,7 @@ SOON = 5.0
 PAUSE = 1.0
 
 
-class SubscriptionWatch(BackgroundWorker):
+class SubscriptionReconciler(BackgroundWorker):
     """Checks at start, every so often, and when a subscription was cancelled.
 
     The first check comes within a second, not at once, so that many ingests do not meet.
@@ -74,7 +74,7 @@ class SubscriptionWatch(BackgroundWorker):
             self._log.exception("subscription.check_failed")
             return self._failed("the last check failed unexpectedly")
         for step in steps:
-            self._tell(step)
+            self._report(step)
         return self._checked(steps)
 
     def _checked(self, steps: Sequence[Step]) -> float:
@@ -109,7 +109,7 @@ class SubscriptionWatch(BackgroundWorker):
         self._failures += 1
         return bound * (0.5 + 0.5 * _chance())
 
-    def _tell(self, step: Step) -> None:
+    def _report(self, step: Step) -> None:
         fields = {f"{step.what}_id": step.id, "reason": step.why}
         if step.what == "subscription":
             fields["number"] = _shown(step.number)
