@@ -1,14 +1,14 @@
-"""Addresses as commands write them, read into the one form that goes on (SPEC section 5).
+"""Parser of addresses into their normal form (SPEC section 5).
 
     +16131234567                 E.164
     6131234567                   a national number
-    tel:+16131234567             RFC 3966; its visual separators (``-.()``) mean nothing and are left out
-    sip:+16131234567@domain      RFC 3261; only the number is used, the domain leads nowhere from here
+    tel:+16131234567             RFC 3966; visual separators (``-.()``) are removed
+    sip:+16131234567@domain      RFC 3261; only the number is used, the domain is ignored
     sip:6131234567@domain
 
-Nothing else is: no spaces around or within, no digits but ASCII's, no percent-encoding, no parameters
-(``;ext=``, ``;user=phone``), no password, no port: an address of which a part would have to be ignored is refused
-rather than guessed at. Schemes are in any case (RFC 3986 section 3.1).
+All other forms are refused: spaces, digits that are not ASCII, percent-encoding, parameters (``;ext=``,
+``;user=phone``), a password, a port. The parser does not guess by ignoring a part. Schemes are case-insensitive (RFC
+3986 section 3.1).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from functools import lru_cache
 from bridge.domain.errors import InvalidAddress
 from bridge.domain.masks import mask_number
 
-#: The sender that lets the provider choose (wire reference 4.1).
+#: The sender address with which the provider chooses the number (wire reference 4.1).
 DEFAULT_SENDER = "default"
 
-#: Digits of a number without its country: from short codes to what E.164 and an international prefix can make.
+#: Digits of a number without a country code: from short codes to E.164 after an international prefix.
 _NATIONAL = r"[0-9]{3,18}"
 _FORMS = re.compile(
     rf"""
@@ -33,30 +33,30 @@ _FORMS = re.compile(
     """,
     re.ASCII | re.VERBOSE,
 )
-#: Longer than any address with its domain; spares the pattern and the cache what can't be one.
+#: Longer than any address with its domain; a longer text is refused before the pattern and the cache.
 _MAX_LENGTH = 300
 
 _NO_FORM = "is not one of the accepted forms: +E.164, a national number, tel:+E.164, sip:number@domain"
 
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}", re.ASCII)
-#: Where most numbers are from, the form alone says what the library would say: eleven digits, area codes from 2.
+#: A shortcut for North American numbers, with the library's result: eleven digits, area codes from 2.
 _NORTH_AMERICAN = re.compile(r"\+1[2-9][0-9]{9}", re.ASCII)
 _SEPARATORS = str.maketrans("", "", "-.()")
 
-#: Digits of the longest short codes of most countries; libphonenumber knows longer ones of some.
+#: Digits of the longest short codes in most countries; libphonenumber knows longer ones for some.
 _LONGEST_SHORT_CODE = 6
 
-#: Numbers remembered at most: a sender and a list of destinations come again and again, all others only once.
+#: The size of the cache: senders and lists of destinations repeat, other numbers occur once.
 _REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Address:
-    """A number, or ``default`` for a sender. Its `repr` shows the last digits at most."""
+    """A number, or ``default`` for a sender. `repr` shows at most the last digits."""
 
-    #: What goes to the provider: E.164 where it can be told, else the national number as it is.
+    #: The form for the provider: E.164 if it can be derived, else the national number unchanged.
     wire: str
-    #: The number in E.164; None where it can't be told, and then the submission can't be reconciled.
+    #: The number in E.164; None if it cannot be derived, and then the submission cannot be reconciled.
     e164: str | None
 
     @property
@@ -69,13 +69,13 @@ class Address:
 
 
 def parse_address(text: str, *, default_region: str | None, checks_length: bool = True) -> Address:
-    """Return the address that `text` writes.
+    """Return the address in `text`.
 
-    `default_region` (ISO 3166-1, two capital letters) is where national numbers belong. Without it, where the number is
-    not of that region's lengths, or where it is or may be a short code, it stays as it is.
+    `default_region` (ISO 3166-1, two capital letters) is the region of national numbers. A national number stays
+    unchanged without a region, if its length does not exist in the region, or if it is or may be a short code.
 
     Raises:
-        InvalidAddress: with a reason that reads on after a field's name and does not repeat the value.
+        InvalidAddress: with a reason that continues a field's name and does not repeat the value.
 
     """
     if len(text) > _MAX_LENGTH:
@@ -84,14 +84,14 @@ def parse_address(text: str, *, default_region: str | None, checks_length: bool 
 
 
 def is_region(code: str) -> bool:
-    """Whether `code` (ISO 3166-1, two capital letters) is a region whose numbers are known."""
+    """Whether `code` (ISO 3166-1, two capital letters) is a region that libphonenumber knows."""
     import phonenumbers
 
     return code in phonenumbers.SUPPORTED_REGIONS
 
 
 def parse_sender(text: str, *, default_region: str | None, checks_length: bool = True) -> Address:
-    """Return the sender that `text` writes: an address, or ``default``.
+    """Return the sender in `text`: an address, or ``default``.
 
     Raises:
         InvalidAddress: as `parse_address` does.
@@ -126,8 +126,8 @@ def _national(number: str, region: str | None) -> Address:
 def _is_short_code(number: str, region: str) -> bool:
     """Whether `number` is a short code of `region`, or may be one.
 
-    Germany has numbers of as few digits as a short code, so `22922` would become `+4922922`, a stranger's number. So
-    few digits are a number only where libphonenumber knows it as a valid one, and not as a short code.
+    Germany has numbers with as few digits as a short code, so that `22922` would become `+4922922`, another
+    subscriber's number. So few digits are a number only if libphonenumber knows them as valid, and not as a short code.
     """
     import phonenumbers
 
@@ -144,22 +144,22 @@ def _is_short_code(number: str, region: str) -> bool:
 
 
 def _is_possible(number: str) -> bool:
-    """Whether a country has numbers of this length; not whether anyone has this number."""
+    """Whether a country has numbers of this length; not whether the number is assigned."""
     if _NORTH_AMERICAN.fullmatch(number):
         return True
     return _E164.fullmatch(number) is not None and _in_region(number, None) is not None
 
 
 def _in_region(number: str, region: str | None) -> str | None:
-    """Return `number` as dialled in `region` in E.164; None where no number there has its length."""
-    # The import takes about 50 ms, which no start should wait for: most numbers need no library.
+    """Return `number`, as dialled in `region`, in E.164; None if no number of the region has its length."""
+    # The import takes about 50 ms. It is not done at the start because most numbers do not need the library.
     import phonenumbers
 
     try:
         parsed = phonenumbers.parse(number, region)
     except phonenumbers.NumberParseException:
         return None
-    # Not `is_possible_number`: that takes a number without its area code for one.
+    # Not `is_possible_number`, which accepts a number without its area code.
     if phonenumbers.is_possible_number_with_reason(parsed) != phonenumbers.ValidationResult.IS_POSSIBLE:
         return None
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)

@@ -1,12 +1,12 @@
-"""What became of one attempt, as a value.
+"""The results of one attempt, as values.
 
-An attempt is one HTTP call for a submission. Whatever the provider, a proxy or the network did is one of five
-answers, and each has one thing that may follow (SPEC section 4):
+An attempt is one HTTP call for a submission. Every behaviour of the provider, a proxy or the network is one of five
+answers, and each has one consequence (SPEC section 4):
 
-    Accepted    the provider has it                      -> outcome
-    Refused     the provider refused for good            -> outcome
+    Accepted    the provider has the submission          -> outcome
+    Refused     the provider refused it permanently      -> outcome
     Unsent      certainly not submitted                  -> another attempt
-    Ambiguous   may have been submitted, nobody knows    -> never another attempt unseen
+    Ambiguous   may have been submitted                  -> no other attempt without a history lookup
     Blocked     the whole account is refused             -> nothing can be sent; the command waits on the queue
 """
 
@@ -18,14 +18,14 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderError:
-    """What the provider or the network said, in the words of the events' ``error`` key (SPEC section 3.2).
+    """An error of the provider or the network, as in the ``error`` key of events (SPEC section 3.2).
 
     `message` may contain numbers (wire reference 8.1): it belongs in an event, never in a log.
     """
 
-    #: Where it comes from: ``serviceException``, ``policyException``, ``oauth``, ``http``, ``network``, ``timeout``.
+    #: The kind: ``serviceException``, ``policyException``, ``oauth``, ``http``, ``network``, ``timeout``.
     name: str
-    #: ``SVC0002``, ``POL1009``, ``invalid_grant`` …, where one was given.
+    #: The provider's code, if given: ``SVC0002``, ``POL1009``, ``invalid_grant`` …
     exception_id: str | None = None
     message: str | None = None
     http_status: int | None = None
@@ -35,43 +35,43 @@ class ProviderError:
 class Accepted:
     """A 2xx with delivery info: the provider has the submission."""
 
-    #: The provider's id of the message; None where the answer names none (never sent again even so).
+    #: The provider's id of the message; None if the response has none (the submission is not sent again even so).
     message_id: str | None
-    #: The number it was really sent from, also where ``default`` was asked.
+    #: The number that the provider sent from, also if the command asked for ``default``.
     sender_address: str | None
-    #: ``DeliveredToNetwork``, ``DeliveryImpossible`` or any other word, as it came.
+    #: ``DeliveredToNetwork``, ``DeliveryImpossible`` or any other status, unchanged.
     delivery_status: str | None
     http_status: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """A refusal that no retry will cure."""
+    """A permanent refusal; a retry does not help."""
 
     error: ProviderError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsent:
-    """Certainly not submitted: nothing left us, or the provider said that it did not take it."""
+    """Certainly not submitted: no request was sent, or the provider answered that it did not accept it."""
 
     error: ProviderError
-    #: Seconds the provider asked us to wait, where it did.
+    #: Seconds to wait, if the provider asked for it.
     retry_after: float | None = None
-    #: Whether the provider slows the whole account down (429 and its kin).
+    #: Whether the provider throttles the whole account (429 and similar).
     throttled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ambiguous:
-    """The request may have left and no valid answer came."""
+    """The request may have been sent, and no valid response came."""
 
     error: ProviderError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocked:
-    """The account is refused as a whole: wrong credentials, not provisioned, suspended, a redirect."""
+    """The whole account is refused: wrong credentials, not provisioned, suspended, a redirect."""
 
     error: ProviderError
 

@@ -1,8 +1,8 @@
-"""What no webhook brought, found in the provider's message history: which threads to read, and what they come to.
+"""Backfill: the inbound messages of the provider's history that no webhook delivered.
 
-A lost webhook may lie before others that came, so the time of the last notification says nothing. Each number has a
-watermark instead, until when its history was read whole; reading starts there, less an overlap, and what webhooks did
-bring meanwhile is told by its event id.
+A lost webhook may be older than one that was received, so the time of the last notification does not matter. Each
+number has a high-water mark instead, the time until which its history was read completely. Reading starts there, less
+an overlap. Messages that a webhook delivered are recognized by their event ids.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ if TYPE_CHECKING:
     from bridge.domain.history import KeptMessage, KeptThread
     from bridge.domain.notifications import Notification
 
-#: Whose watermark counts for numbers without one of their own: the list of threads was read whole until then.
+#: The key of the account's watermark, used for numbers without one: the list of threads was complete until then.
 ACCOUNT = ""
 INBOUND = "inbound"
-#: Seconds in which a webhook has come, or something holds it up.
+#: Seconds after which a webhook that has not come counts as missing.
 GRACE = 60.0
-#: Seconds that a message's time may be ahead of ours; beyond it is no time at all (wire reference 4.3).
+#: Seconds that a message's time may be in the future; later times are invalid (wire reference 4.3).
 AHEAD = 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatchUpRules:
-    """How far back the history is read. All in seconds."""
+    """The range of the history that is read. All values are in seconds."""
 
-    #: Where it was never read before.
+    #: The range without a watermark.
     lookback: float
-    #: Before the watermark: what the history showed late, and clocks that differ.
+    #: The range before the watermark, for messages that appear late and for clock skew.
     overlap: float
-    #: What is older may have been forgotten, and would be taken for new.
+    #: Older messages may have been deleted from the ledger, and would look new.
     retention: float
-    #: What is younger is left to the next round: its webhook may be under way.
+    #: Younger messages are left to the next round, since their webhooks may still come.
     grace: float = GRACE
 
 
 def begins(number: str, watermarks: Mapping[str, float], *, now: float, rules: CatchUpRules) -> float:
-    """Return from when on the messages of a number of ours are to be read, in seconds since the epoch."""
+    """Return the time from which the messages of an own number are read, in seconds since the epoch."""
     watermark = watermarks.get(number, watermarks.get(ACCOUNT))
     if watermark is None:
         return now - rules.lookback
     if watermark > now:
-        # Set by a clock that was ahead, so nobody knows how far the history was read.
+        # Set by a clock that was ahead, so it is not known how far the history was read.
         return now - max(rules.lookback, rules.overlap)
     return watermark - rules.overlap
 
 
 def may_have_news(thread: KeptThread, since: float) -> bool:
-    """Return whether a thread is to be read: all but those whose last message is older for certain."""
+    """Return whether a thread has to be read: unless its last message is certainly older than `since`."""
     return thread.last_message_at is None or thread.last_message_at >= since
 
 
@@ -64,21 +64,21 @@ def may_have_news(thread: KeptThread, since: float) -> bool:
 class FoundMessages:
     """The inbound messages of a thread."""
 
-    #: By their event ids, the oldest first.
+    #: The messages by event id, the oldest first.
     old: Mapping[str, Notification]
-    #: Of each event id, the one that its webhook left whatever text it had.
+    #: For each event id, the id that its webhook noted regardless of its text.
     likeness: Mapping[str, str]
-    #: The event ids of those that are too young to be missed.
+    #: The event ids of messages within the grace period.
     young: Set[str]
-    #: How many have no time.
+    #: The number of messages without a time.
     undated: int
 
 
 def inbound(messages: Iterable[KeptMessage], since: float, until: float, *, now: float) -> FoundMessages:
-    """Return the inbound messages from `since` on; those after `until` are young.
+    """Return the inbound messages from `since` on; messages after `until` are young.
 
-    Those without a time are passed over: nobody could tell when they have been forgotten, and they would come back
-    again and again. Outbound ones are, too: what was sent by us has its outcome, and no consumer waits for the rest.
+    Messages without a time are skipped: the ledger could not know when they may be deleted, and they would be published
+    again and again. Outbound messages are skipped too: the bridge's have outcomes, and consumers do not expect others.
     """
     ours = [message for message in messages if message.direction == INBOUND]
     dated = [
@@ -106,10 +106,10 @@ def inbound(messages: Iterable[KeptMessage], since: float, until: float, *, now:
 
 
 def missing(found: FoundMessages, known: Collection[str]) -> set[str]:
-    """Return the event ids of the messages that no webhook brought; `known` are the ids that the ledger has noted.
+    """Return the event ids of the messages that no webhook delivered; `known` are the ids that the ledger has noted.
 
-    The history may show a text that differs from the webhook's. So a message counts as brought, too, where a webhook
-    brought one of its id and numbers with a text that this history does not show.
+    The history may show a text that differs from the webhook's. So a message also counts as delivered if a webhook
+    delivered a message with the same id and numbers and a text that this history does not show.
     """
     shown = {found.likeness[id_] for id_ in found.likeness if id_ in known}
     altered = {alike for alike in found.likeness.values() if alike in known and alike not in shown}
@@ -119,7 +119,7 @@ def missing(found: FoundMessages, known: Collection[str]) -> set[str]:
 def events_for(
     found: Mapping[str, Notification], lacking: Collection[str], *, source: str, time: float, camel_case: bool
 ) -> Sequence[Event]:
-    """Return the events of those whose ids are `lacking`. `time` is in seconds since the epoch."""
+    """Return the events of the messages whose ids are in `lacking`. `time` is in seconds since the epoch."""
     return [
         to_event(notification, source=source, time=time, camel_case=camel_case)
         for id_, notification in found.items()
@@ -137,9 +137,9 @@ def advanced(
 ) -> dict[str, float]:
     """Return the watermarks after a round that began at `now`.
 
-    `whole` says of each number whether all its threads were read whole, `listed` whether all threads were known. A
-    number that was not keeps the mark it had, also where that was the account's, which goes on without it. What was too
-    young is not behind any mark.
+    `whole` contains for each number whether all its threads were read completely, `listed` whether the list of threads
+    was complete. A number that was not read completely keeps its watermark, or gets the account's old one, since the
+    account's advances. Young messages stay after all watermarks.
     """
     account = watermarks.get(ACCOUNT, now - rules.lookback)
     until = now - rules.grace

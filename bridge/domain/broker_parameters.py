@@ -1,4 +1,4 @@
-"""The parameters behind the `?` of a broker's URL: RabbitMQ's "URI query parameters", and no others.
+"""Parser of a broker URL's query: RabbitMQ's "URI query parameters", and no others.
 
 https://www.rabbitmq.com/docs/uri-query-parameters: `heartbeat` is in seconds, `connection_timeout` in milliseconds.
 """
@@ -12,39 +12,39 @@ from urllib.parse import unquote
 
 from bridge.domain.errors import BridgeError
 
-#: The mechanisms of RabbitMQ that py-amqp has, too. EXTERNAL is the client certificate (rabbitmq_auth_mechanism_ssl).
+#: RabbitMQ's mechanisms that py-amqp supports. EXTERNAL is the client certificate (rabbitmq_auth_mechanism_ssl).
 MECHANISMS = ("PLAIN", "AMQPLAIN", "EXTERNAL")
-#: The most that connecting may take, in seconds. Longer would look like a thread that stands still.
+#: The maximum for connecting, in seconds. A longer wait would look like a stalled thread.
 LONGEST_CONNECT = 10.0
-#: In seconds, as `broker.heartbeat`.
+#: Seconds, as in `broker.heartbeat`.
 LONGEST_HEARTBEAT = 3600
-#: A process opens a few channels beside those that it keeps, to look for exchanges and queues.
+#: A process opens a few channels beside its permanent ones, to check exchanges and queues.
 FEWEST_CHANNELS = 10
 
 _TLS_NAMES = frozenset({"cacertfile", "certfile", "keyfile", "verify", "server_name_indication"})
 _NAMES = _TLS_NAMES | {"auth_mechanism", "heartbeat", "connection_timeout", "channel_max"}
 _VERIFY = {"verify_peer": True, "verify_none": False}
-#: A name or an address, as far as a certificate may have one.
+#: A name or an address that a certificate may contain.
 _SERVER_NAME = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 
 
 class BadBrokerUrl(BridgeError, ValueError):
-    """A broker's URL can't be used. The message goes on behind the setting's name and holds no part of the URL."""
+    """A broker's URL is not valid. The message continues the setting's name and contains no part of the URL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFiles:
-    """Files in PEM. None: the system's trusted certificates; no client certificate."""
+    """Files in PEM format. None means the system's trusted certificates, and no client certificate."""
 
     ca_file: str | None = None
     certificate: str | None = None
-    #: None: the key is in the certificate's file.
+    #: None if the key is in the certificate's file.
     key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """All parameters of one URL. Times are in seconds; None: not given."""
+    """All parameters of one URL. Times are in seconds; None means not given."""
 
     files: TlsFiles
     verify: bool
@@ -56,15 +56,15 @@ class Parameters:
 
 
 def read_parameters(query: str, *, is_encrypted: bool) -> Parameters:
-    """Return the parameters of `query`, whose escapes are known to be right.
+    """Return the parameters of `query`, whose escapes have been checked.
 
     Raises:
-        BadBrokerUrl: one is unknown, given twice, has a bad value, or is of no use without TLS.
+        BadBrokerUrl: a parameter is unknown, duplicated, has an invalid value, or requires TLS.
 
     """
     given = _given(query)
     if not is_encrypted and not _TLS_NAMES.isdisjoint(given):
-        raise BadBrokerUrl(f"has a parameter that is for amqps:// alone: {', '.join(sorted(_TLS_NAMES))}")
+        raise BadBrokerUrl(f"has a parameter that requires amqps://: {', '.join(sorted(_TLS_NAMES))}")
     one = {name: values[0] for name, values in given.items()}
     if "keyfile" in one and "certfile" not in one:
         raise BadBrokerUrl("has keyfile without certfile")
@@ -79,13 +79,13 @@ def read_parameters(query: str, *, is_encrypted: bool) -> Parameters:
         mechanisms=_mechanisms(given.get("auth_mechanism", [])),
         heartbeat=None if heartbeat is None else float(heartbeat),
         connect_timeout=None if timeout is None else timeout / 1000,
-        # 0 is RabbitMQ's word for no limit.
+        # RabbitMQ writes 0 for no limit.
         channel_max=_whole(one, "channel_max", FEWEST_CHANNELS, 65535, "channels", zero=True) or None,
     )
 
 
 def has_control(text: str) -> bool:
-    """Whether a text holds a control character, U+0080 to U+009F and the line separators included."""
+    """Whether a text contains a control character, including U+0080 to U+009F and the line separators."""
     return any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in text)
 
 
@@ -125,7 +125,7 @@ def _verify(text: str) -> bool:
 
 def _server_name(text: str | None) -> str | None:
     if text is not None and not _SERVER_NAME.fullmatch(text):
-        raise BadBrokerUrl("has a server_name_indication that is no name and no address")
+        raise BadBrokerUrl("has a server_name_indication that is neither a name nor an address")
     return text
 
 

@@ -1,7 +1,7 @@
-"""The one reader of broker URLs: the settings, every process and command, and the client use it.
+"""Parser of broker URLs, used by the settings, all processes and commands, and the client.
 
-Syntax: the RabbitMQ URI specification on top of RFC 3986; parameters: RabbitMQ's "URI query parameters". A reason for a
-refusal never holds a part of the URL: any part may be a password that lacks an escape.
+Syntax: the RabbitMQ URI specification on top of RFC 3986; parameters: RabbitMQ's "URI query parameters". An error never
+contains a part of the URL: any part may be a password that is not escaped.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 PORT, TLS_PORT = 5672, 5671
-#: RabbitMQ's own default user, which it lets in from its own machine alone.
+#: RabbitMQ's default user, which may connect from the broker's own machine only.
 GUEST = "guest"
-#: Bytes of a name of a virtual host: a short string (AMQP 0-9-1 section 4.2.5.3).
+#: Bytes of a virtual host's name, a short string (AMQP 0-9-1 section 4.2.5.3).
 LONGEST_VHOST = 255
 
 #: Scheme, authority, path, query (RFC 3986 appendix B); a `#` is refused before.
 _URL = re.compile(r"(amqps?)://([^/?]*)(?:/([^?]*))?(?:\?(.*))?", re.IGNORECASE)
-#: Where one URL of a list ends: a comma within a URL, in a password for example, separates nothing.
+#: The end of one URL in a list: a comma within a URL, such as in a password, does not separate.
 _NEXT_URL = re.compile(r",(?=\s*(?:amqps?://|$))", re.IGNORECASE)
-#: How kombu separates URLs; here `;` is a character as any other.
+#: The separator of kombu; here `;` is an ordinary character.
 _OTHER_LIST = re.compile(r";\s*amqps?://", re.IGNORECASE)
 _LINES = re.compile(r"\samqps?://", re.IGNORECASE)
 _WHOLE = "each address of a list begins with amqp:// or amqps://"
@@ -37,7 +37,7 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """How a connection is encrypted, and whose certificate is accepted."""
+    """The encryption of a connection, and the certificate that is accepted."""
 
     files: TlsFiles
     #: Whether the certificate's chain and name are checked.
@@ -48,7 +48,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerNode:
-    """One address of the broker and all that its URL says. Times are in seconds; None: the URL says nothing."""
+    """One address of the broker with its URL's values. Times are in seconds; None means not given."""
 
     #: A name or an address; an IPv6 address without brackets.
     host: str
@@ -56,7 +56,7 @@ class BrokerNode:
     user: str = field(repr=False)
     password: str = field(repr=False)
     vhost: str
-    #: None: not encrypted.
+    #: None means not encrypted.
     tls: Tls | None
     #: SASL mechanisms in the order of preference.
     mechanisms: tuple[str, ...]
@@ -77,13 +77,13 @@ def split_urls(text: str) -> list[str]:
 
 
 def read_broker_urls(urls: Sequence[str], files: TlsFiles | None = None) -> tuple[BrokerNode, ...]:
-    """Return the addresses that `urls` name, in their order.
+    """Return the addresses in `urls`, in their order.
 
-    `files` are for those that are encrypted and name none of their own.
+    `files` are used for encrypted addresses whose URLs name no files.
 
     Raises:
-        BadBrokerUrl: one of them can't be used, or they do not lead to one vhost; the message says which by its place
-            in the list, and why.
+        BadBrokerUrl: one URL is not valid, or the vhosts differ; the message has the URL's number in the list and the
+            reason.
 
     """
     nodes = []
@@ -98,19 +98,20 @@ def read_broker_urls(urls: Sequence[str], files: TlsFiles | None = None) -> tupl
             )
     if files is not None and files != TlsFiles() and not any(node.tls for node in nodes):
         raise BadBrokerUrl(
-            "begins with amqp://, which encrypts nothing, and a file for TLS is set: use amqps://"
+            "begins with amqp://, which is not encrypted, although a file for TLS is set: use amqps://"
         )
     return tuple(nodes)
 
 
 def read_broker_url(url: str, files: TlsFiles | None = None) -> BrokerNode:
-    """Return the address that one URL names, for example ``amqps://user:password@rabbit.example/vhost``.
+    """Return the address in one URL, for example ``amqps://user:password@rabbit.example/vhost``.
 
-    Without a port: 5672, or 5671 with ``amqps``. Without a user: ``guest``. Without a virtual host, and with the empty
-    one: ``/``. In user and password every character is allowed that does not end the authority, ``;`` and ``,`` too.
+    The default port is 5672, or 5671 with ``amqps``. The default user is ``guest``. Without a virtual host, or with an
+    empty one, it is ``/``. User and password may contain all characters that do not end the authority, including ``;``
+    and ``,``.
 
     Raises:
-        BadBrokerUrl: it can't be used; the message says why and holds no part of the URL.
+        BadBrokerUrl: the URL is not valid; the message has the reason and contains no part of the URL.
 
     """
     _check_characters(url)
@@ -122,7 +123,7 @@ def read_broker_url(url: str, files: TlsFiles | None = None) -> BrokerNode:
     if "@" in path or "@" in query:
         hint = f"; {_WHOLE}" if "," in path else ""
         raise BadBrokerUrl(
-            "has an @ behind the host: write / ? # @ in a user's name, a password or a vhost as %2F %3F %23 %40"
+            "has an @ after the host: write / ? # @ in a user name, a password or a vhost as %2F %3F %23 %40"
             + hint
         )
     is_encrypted = scheme.lower() == "amqps"
@@ -145,7 +146,7 @@ def read_broker_url(url: str, files: TlsFiles | None = None) -> BrokerNode:
 
 
 def unverified(nodes: Iterable[BrokerNode]) -> list[str]:
-    """Return the addresses whose certificates are not checked, as host and port."""
+    """Return the addresses whose certificates are not verified, as host and port."""
     return [node.location for node in nodes if node.tls is not None and not node.tls.verify]
 
 
@@ -159,11 +160,11 @@ def _check_characters(url: str) -> None:
     if _LINES.search(url):
         raise BadBrokerUrl("has a space or a line end before another URL: separate the URLs with commas")
     if has_control(url) or any(character.isspace() for character in url):
-        raise BadBrokerUrl("holds a space or a control character: write a space as %20")
+        raise BadBrokerUrl("contains a space or a control character: write a space as %20")
     if "#" in url:
-        raise BadBrokerUrl("holds a #: write it as %23")
+        raise BadBrokerUrl("contains a #: write it as %23")
     if _BAD_ESCAPE.search(url):
-        raise BadBrokerUrl("holds a % that begins no escape: write it as %25")
+        raise BadBrokerUrl("contains a % that does not begin an escape: write it as %25")
     try:
         unquote(url, errors="strict")
     except UnicodeDecodeError:
@@ -171,11 +172,11 @@ def _check_characters(url: str) -> None:
 
 
 def _check_alone(url: str) -> None:
-    """Refuse a list that is not separated as it should be."""
+    """Refuse a list with the wrong separators."""
     if _OTHER_LIST.search(url):
         raise BadBrokerUrl("has a ; before another URL: make a list, or separate the URLs with commas")
     if url.endswith(","):
-        raise BadBrokerUrl("ends with a comma: between two addresses stands one comma")
+        raise BadBrokerUrl("ends with a comma: remove it")
 
 
 def _location(location: str) -> tuple[str, int | None]:
@@ -195,7 +196,7 @@ def _location(location: str) -> tuple[str, int | None]:
         return host, None
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         raise BadBrokerUrl(
-            "has a port that is no number from 1 to 65535; write : / ? # @ in a password as %3A %2F %3F %23 %40"
+            "has a port that is not a number from 1 to 65535; write : / ? # @ in a password as %3A %2F %3F %23 %40"
         )
     return host, int(port)
 
@@ -204,7 +205,7 @@ def _ipv6(text: str) -> str:
     try:
         address = ipaddress.IPv6Address(text)
     except ValueError:
-        raise BadBrokerUrl("has something in [] that is no IPv6 address") from None
+        raise BadBrokerUrl("has something in [] that is not an IPv6 address") from None
     if address.scope_id is not None:
         raise BadBrokerUrl("has an IPv6 address with a zone: name a host, or an address without one")
     return str(address)
@@ -215,12 +216,12 @@ def _credentials(text: str) -> tuple[str, str]:
         return GUEST, GUEST
     user, _, password = (unquote(part) for part in text.partition(":"))
     if has_control(user) or "\x00" in password:
-        raise BadBrokerUrl("has a control character in the user's name or the password")
+        raise BadBrokerUrl("has a control character in the user name or the password")
     return user, password
 
 
 def _vhost(path: str) -> str:
-    # `//` is how kombu writes `/`; other clients read `/` in that place as an empty name, which no broker has.
+    # kombu writes `/` as `//`. Other clients read a single `/` as an empty name, which no broker has.
     if path in {"", "/"}:
         return "/"
     if any(character in path for character in "/;,"):
@@ -237,6 +238,6 @@ def _tls(parameters: Parameters, host: str, files: TlsFiles) -> Tls:
     return Tls(
         files=TlsFiles(ca_file=own.ca_file or files.ca_file, certificate=pair.certificate, key=pair.key),
         verify=parameters.verify,
-        # A dot at its end keeps resolvers from trying other names; certificates have none.
+        # A final dot keeps resolvers from trying other names; certificates have none.
         server_name=parameters.server_name or host.rstrip("."),
     )
