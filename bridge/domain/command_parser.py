@@ -1,4 +1,4 @@
-"""Parses the "send SMS" command, once, at the edge, and names every mistake at once (SPEC section 3.1)."""
+"""Parser of the "send SMS" command; it reports all mistakes of a command at once (SPEC section 3.1)."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
     from bridge.domain.commands import CommandRules, Parsed
 
-#: Bytes; a command is a message and a few addresses, and the ledger keeps its outcome for months.
+#: Bytes. A command is a message and a few addresses, and the ledger keeps its outcome for months.
 MAX_BODY = 256 * 1024
-#: A command nests two deep; what nests deeper is not one.
+#: Levels of arrays and objects; a valid command has two.
 MAX_DEPTH = 16
-#: Seconds; how far ahead `send_at` may lie.
+#: Seconds that `send_at` may be in the future.
 MAX_AHEAD = 30 * 86400
 
-#: Snake case is canonical; each has the spelling of the provider's Node.js SDK too.
+#: Field names in snake_case, each with the spelling of the provider's Node.js SDK.
 FIELDS = {name: camel(name) for name in COMMAND.names}
 _SPELLINGS = frozenset([*FIELDS, *FIELDS.values()])
 
 
 def parse_command(body: bytes, message_id: object, *, rules: CommandRules, now: float) -> Parsed:
-    """Read a command. `message_id` is the AMQP property, which stands in where the body has no `id`.
+    """Parse a command. `message_id` is the AMQP property, used if the body has no `id`.
 
-    `now` is in seconds since the epoch. Never raises for what a message may contain.
+    `now` is in seconds since the epoch. Never raises because of a message's content.
     """
     try:
         document = read_object(body)
@@ -48,15 +48,15 @@ def parse_command(body: bytes, message_id: object, *, rules: CommandRules, now: 
 def parse_object(
     document: dict[str, object], message_id: object, *, rules: CommandRules, now: float
 ) -> Parsed:
-    """Read a command whose body was read; all else as `parse_command`."""
+    """Parse a command whose body is already decoded, like `parse_command`."""
     return _Reader(document, rules, now).read(message_id)
 
 
 def read_object(body: bytes) -> dict[str, object]:
-    """Return the object that a body is; its fields are not judged.
+    """Return the JSON object in a body, without checking its fields.
 
     Raises:
-        UnreadableCommand: it is too large, not JSON or not an object.
+        UnreadableCommand: the body is too large, not JSON or not an object.
 
     """
     if len(body) > MAX_BODY:
@@ -71,7 +71,7 @@ def read_object(body: bytes) -> dict[str, object]:
 
 
 class _Reader:
-    """Reads the fields of one command and collects what is wrong with each."""
+    """Parses the fields of one command and collects all mistakes."""
 
     def __init__(self, document: dict[str, object], rules: CommandRules, now: float) -> None:
         self._rules = rules
@@ -112,7 +112,7 @@ class _Reader:
         )
 
     def _field(self, document: dict[str, object], name: str, alias: str) -> object:
-        """Return a field under either of its spellings; null is absent."""
+        """Return a field in either of its spellings; null means not set."""
         value, aliased = document.get(name), document.get(alias)
         if value is not None and aliased is not None and value != aliased:
             self._reasons.append(f"{name} and {alias} are both given and differ")
@@ -128,7 +128,7 @@ class _Reader:
         if given is None:
             if not self._rules.allow_missing_id:
                 self._reasons.append(
-                    "id is missing, here and as the AMQP message_id: without one, one SMS can't be kept"
+                    "id is missing, here and as the AMQP message_id: without an id a repeated command is sent again"
                 )
             return None
         command_id = id_or_none(given)
@@ -219,7 +219,7 @@ class _Reader:
         elif not given:
             self._reasons.append("message is empty")
         elif not _is_unicode(given):
-            self._reasons.append("message has half a surrogate pair, which UTF-8 can't carry")
+            self._reasons.append("message has half a surrogate pair, which UTF-8 cannot encode")
         else:
             return given
         return ""
@@ -255,7 +255,7 @@ class _Reader:
         return None
 
     def _content_hash(self) -> bytes:
-        """Hash the content as written: two spellings of one number are not the same command."""
+        """Hash the content as written: two spellings of one number are different content."""
         destinations = self._fields["destination_address"]
         content = [
             "sms",
@@ -267,7 +267,7 @@ class _Reader:
 
 
 def id_or_none(given: object) -> str | None:
-    """Return what is given where a command may have it as its id."""
+    """Return the value if it is valid as a command's id, else None."""
     if isinstance(given, str) and 1 <= len(given) <= MAX_ID_LENGTH and given.isprintable():
         return given
     return None

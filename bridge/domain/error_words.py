@@ -1,6 +1,6 @@
-"""Errors of sending in words for logs and the command line: none of the provider's own, which may hold numbers.
+"""Descriptions of send errors for logs and the command line, without the provider's words, which may contain numbers.
 
-The codes are the provider's (wire reference 8.2); the words beside them are OMA's, without the variables.
+The codes are the provider's (wire reference 8.2); the descriptions are OMA's, without the variables.
 """
 
 from __future__ import annotations
@@ -50,30 +50,30 @@ CODES = {
     "unsupported_grant_type": "the provider does not support this grant",
     "invalid_scope": "unknown scope",
 }
-#: The bridge's names for its own findings (the event's `error.name`).
+#: The bridge's own names of errors (the event's `error.name`).
 NAMES = {
     "serviceException": "the provider reported a service error",
     "policyException": "the provider reported a policy error",
     "oauth": "the provider refused the credentials",
-    "http": "an answer that is not the provider's usual one",
-    "network": "no whole answer came over the network",
+    "http": "a response that is not the provider's usual one",
+    "network": "no complete response came over the network",
     "timeout": "no answer in time",
     "clock": "the clock differs from the provider's",
-    "internal": "a mistake in the bridge",
-    "ambiguous": "it is not known whether the message went out",
-    "poison": "worker processes died during this command",
-    "expired": "expires_at passed first",
+    "internal": "a bug in the bridge",
+    "ambiguous": "it is not known whether the message was sent",
+    "poison": "worker processes crashed during this command",
+    "expired": "expires_at passed before it was sent",
 }
-#: Names whose messages the bridge words itself, where no answer of the provider is behind them.
+#: Names whose messages the bridge writes itself, if they do not come from a response of the provider.
 _OURS = frozenset(NAMES) - {"serviceException", "policyException", "oauth", "http"}
-#: An unknown code of one of the provider's families is short and has no room for a number.
+#: An unknown code of one of the provider's families; too short to contain a phone number.
 _CODE = re.compile(r"(?:SVC|POL)[0-9]{4}", re.ASCII)
 
 
 def explain(word: str) -> str | None:
-    """Return a code, or the name of an error, with what it means: ``SVC0002: invalid input value …``.
+    """Return a code, or the name of an error, with its meaning: ``SVC0002: invalid input value …``.
 
-    None for a word that is neither.
+    Returns None for any other word.
     """
     if word in CODES or word in NAMES:
         return f"{word}: {CODES.get(word) or NAMES[word]}"
@@ -83,7 +83,7 @@ def explain(word: str) -> str | None:
 
 
 def describe(error: ProviderError) -> str:
-    """Return an error in one line that may be logged."""
+    """Return the description of an error in one line, which may be logged."""
     code = shown_code(error)
     if code is not None:
         return explain(code) or code
@@ -101,12 +101,12 @@ def describe(error: ProviderError) -> str:
 
 
 def fields_of(error: ProviderError) -> dict[str, str | int | None]:
-    """Return an error as fields of a log line."""
+    """Return the fields of an error for a log line."""
     return {"error": describe(error), "http_status": error.http_status}
 
 
 def shown_code(error: ProviderError) -> str | None:
-    """Return the provider's code if it is one: a foreign server may put any text in its place."""
+    """Return the provider's code if it is a known or well-formed one: another server may send any text."""
     return None if error.exception_id is None or explain(error.exception_id) is None else error.exception_id
 
 

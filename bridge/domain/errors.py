@@ -1,22 +1,22 @@
-"""The errors that the domain finds in its input.
+"""Errors of the domain: invalid input.
 
 BridgeError
-└── Invalid                  what was given is not valid, with every reason
+└── Invalid                  invalid input, with all reasons
     ├── InvalidAddress       not one of the accepted forms of an address
-    ├── InvalidCommand       a command that is not valid, each reason with its field
+    ├── CommandInvalid       a command that is not valid, each reason with its field
     ├── InvalidNotification  a webhook body that is not a JSON object with an object in it
-    └── UnreadableCommand    a command that is no JSON object, or whose id nobody can tell
+    └── UnreadableCommand    a command that is not a JSON object, or whose id is missing or contradictory
 """
 
 from __future__ import annotations
 
 
 class BridgeError(Exception):
-    """Base of what the bridge itself raises."""
+    """Base of the bridge's own errors."""
 
 
 class Invalid(BridgeError):
-    """What was given is not valid. The reasons name fields, never values: they may be logged."""
+    """Invalid input. The reasons name fields, never values, so that they may be logged."""
 
     def __init__(self, *reasons: str) -> None:
         super().__init__("; ".join(reasons))
@@ -31,14 +31,14 @@ class CommandInvalid(Invalid):
     """Not a valid command (SPEC section 3.1); each reason begins with the name of its field."""
 
     def __init__(self, *reasons: str, addresses: tuple[object, ...] | None = None) -> None:
-        """`addresses` is what its fields for addresses hold; None where it has none that can be read."""
+        """`addresses` has the values of the address fields; None if no field can be parsed."""
         super().__init__(*reasons)
         self.addresses = addresses
 
 
 class UnreadableCommand(Invalid):
-    """A command that is not a JSON object, or that does not say what it is known by."""
+    """A command that is not a JSON object, or whose id is missing or contradictory."""
 
 
 class InvalidNotification(Invalid):
-    """The webhook body is not JSON, or no object with an object in it (SPEC section 6)."""
+    """The webhook body is not JSON, or not an object with an object in it (SPEC section 6)."""

@@ -1,7 +1,7 @@
-"""The events the bridge publishes: CloudEvents 1.0 in structured JSON, with ids anyone can compute again.
+"""The events that the bridge publishes: CloudEvents 1.0 in structured JSON, with deterministic ids.
 
-Ids are UUIDv5 (RFC 9562 section 5.5) over what makes an event that event (SPEC section 3.2), so a redelivery, a retry
-or another process gives the same id, and a consumer that drops ids it has seen sees each event once.
+Ids are UUIDv5 (RFC 9562 section 5.5) over the identifying parts of an event (SPEC section 3.2). So a redelivery, a
+retry or another process makes the same id, and a consumer that drops ids it has seen processes each event once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/cloudevents+json"
 
-#: The namespace of every event id. Changing it changes all ids: consumers would see old events as new.
+#: The namespace of all event ids. A change would change all ids, and consumers would take old events for new ones.
 NAMESPACE = uuid.UUID("6f1b54d8-6a3c-5e0c-9f0e-2a4c1f9b7d35")
 
 SENT = "sms.outbound.sent"
@@ -46,7 +46,7 @@ NOTIFICATION_UNRECOGNIZED = "sms.notification.unrecognized"
 
 #: The types that end a submission (SPEC section 3.2).
 TERMINAL = frozenset({SENT, UNDELIVERABLE, REJECTED, INVALID, EXPIRED, FAILED, UNKNOWN})
-#: The outcomes whose commands may be on the dead-letter queue: `expired` where the broker's time for one ran out.
+#: The outcomes of commands that may be on the dead-letter queue; `expired` if the broker's own TTL has passed.
 DEAD_LETTERS = frozenset({INVALID, REJECTED, FAILED, UNKNOWN, EXPIRED})
 #: The outcomes that also leave the command on the dead-letter queue (SPEC section 3.3).
 DEAD = frozenset({INVALID, REJECTED, FAILED, UNKNOWN})
@@ -54,24 +54,24 @@ DEAD = frozenset({INVALID, REJECTED, FAILED, UNKNOWN})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """An event, ready to be filed and published: its body never changes again."""
+    """An event, ready to be recorded and published: its body never changes."""
 
     id: str
     type: str
-    #: The command's id, where the event belongs to a command: CloudEvents `subject`, AMQP `correlation_id`.
+    #: The command's id, if the event belongs to a command: CloudEvents `subject`, AMQP `correlation_id`.
     subject: str | None
     body: bytes = field(repr=False)
-    #: Ids that the ledger notes beside its own once it is published; no webhook is looked up by them.
+    #: Further ids that the ledger notes after the publish; webhooks are not looked up by them.
     also_noted: tuple[str, ...] = field(default=(), repr=False)
-    #: Whether U+FFFD stands in it for half a surrogate pair.
+    #: Whether half a surrogate pair was replaced by U+FFFD.
     is_repaired: bool = False
 
 
 def event_id(*parts: object) -> str:
-    """Return the UUIDv5 of `parts`, each told apart from its neighbour whatever it contains."""
-    # The JSON of a list of strings, without the encoder that would be made for it each time.
+    """Return the UUIDv5 of `parts`, encoded so that different lists never have the same encoding."""
+    # The JSON of a list of strings, without making an encoder for each call.
     name = f"[{', '.join([encode_basestring_ascii(str(part)) for part in parts])}]".encode()
-    # As `uuid.uuid5` has it, without the object around it, which takes most of its time.
+    # The same as `uuid.uuid5`, without the UUID object, which takes most of the time.
     digest = bytearray(hashlib.sha1(NAMESPACE.bytes + name, usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
@@ -80,14 +80,14 @@ def event_id(*parts: object) -> str:
 
 
 def outcome_id(command_id: str | None, index: int, replay_number: int) -> str:
-    """Return the id of the event that tells the outcome of a life of a submission (SPEC section 3.2)."""
+    """Return the id of the outcome event of a submission's replay (SPEC section 3.2)."""
     return event_id("outcome", command_id, index, replay_number)
 
 
 def make_event(
     *,
     id: str,  # noqa: A002 - the attribute's name in CloudEvents
-    type: str,  # noqa: A002 - likewise
+    type: str,  # noqa: A002 - as above
     source: str,
     time: float,
     data: Mapping[str, object],
@@ -98,8 +98,8 @@ def make_event(
 ) -> Event:
     """Build an event. `time` is in seconds since the epoch.
 
-    With `camel_case` the keys of `data` are spelt as the provider's Node.js SDK spells them; what is inside `metadata`
-    and `raw` is not ours and stays. Half a surrogate pair, which UTF-8 can't carry, becomes U+FFFD, wherever it stands.
+    With `camel_case` the keys of `data` are spelled as in the provider's Node.js SDK, except for keys inside `metadata`
+    and `raw`, which stay unchanged. Half a surrogate pair, which UTF-8 cannot encode, becomes U+FFFD.
     """
     envelope: dict[str, object] = {
         "specversion": "1.0",
@@ -123,13 +123,13 @@ def make_event(
 
 
 def outgoing_event(event: Event, *, exchange: str, unrouted_queue: str) -> Outgoing:
-    """Return the message that tells `event` to `exchange`.
+    """Return the message that publishes `event` to `exchange`.
 
-    Whatever nobody bound a queue for goes to `unrouted_queue` and counts as told. Everything about the
-    message comes from the event, so an event told again is the same message, also by another process.
+    An event for which no queue is bound goes to `unrouted_queue` and counts as published. The message depends on the
+    event alone, so that a republished event is the same message, also from another process.
 
     Raises:
-        ValueError: the body has no time, so `make_event` did not make it.
+        ValueError: the body has no time, so it is not from `make_event`.
 
     """
     properties: dict[str, object] = {
@@ -150,38 +150,37 @@ def outgoing_event(event: Event, *, exchange: str, unrouted_queue: str) -> Outgo
 
 
 def _recorded(body: bytes) -> int:
-    """Return when the event was filed, in whole seconds since the epoch, as AMQP's `timestamp` has it."""
+    """Return the event's time in whole seconds since the epoch, for AMQP's `timestamp`."""
     found = _TIME.search(body)
     if found is None:
-        raise ValueError("an event without a time: its body was not made by make_event")
+        raise ValueError("an event without a time: its body is not from make_event")
     return int(datetime.fromisoformat(found[1].decode("ascii")).timestamp())
 
 
-#: The envelope's own `time`, which is written before `data`: quotes inside a JSON string are escaped, so
-#: what stands first is never the text of somebody's SMS. No nesting of the data can exhaust this, unlike a
-#: parser.
+#: The envelope's `time`, which precedes `data`. Quotes inside a JSON string are escaped, so that the first match is
+#: never in the text of an SMS. Unlike a parser, the search does not depend on the nesting of the data.
 _TIME = re.compile(rb'"time":"([^"\\]+)"')
 
 
 def read_data(body: bytes) -> dict[str, object]:
-    """Return the data of an event that `make_event` made."""
+    """Return the data of an event from `make_event`."""
     data: dict[str, object] = json.loads(body)["data"]
     return data
 
 
 def read_traceparent(body: bytes) -> str | None:
-    """Return the W3C trace context of an event that `make_event` made, where it has one."""
+    """Return the W3C trace context of an event from `make_event`, if it has one."""
     traceparent: str | None = json.loads(body).get("traceparent")
     return traceparent
 
 
 def rfc3339(time: float) -> str:
-    """Return `time` (seconds since the epoch) as RFC 3339 in UTC, to the millisecond."""
+    """Return `time` (seconds since the epoch) as RFC 3339 in UTC, with milliseconds."""
     seconds, microseconds = divmod(round(time * 1_000_000), 1_000_000)
     return f"{_second(seconds)}.{microseconds // 1000:03d}Z"
 
 
-@lru_cache(maxsize=16)  # a second has many events
+@lru_cache(maxsize=16)  # many events have the same second
 def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
@@ -189,12 +188,12 @@ def _second(seconds: int) -> str:
 _encode = make_encoder(separators=(",", ":"))
 
 
-#: Keys whose value belongs to somebody else and keeps its spelling.
+#: Keys whose values come from the caller or the provider and keep their spelling.
 _FOREIGN = frozenset({"metadata", "raw"})
 
 
 def camel_keys(data: Mapping[str, object]) -> dict[str, object]:
-    """Return an event's data with its keys as the provider's Node.js SDK spells them."""
+    """Return an event's data with the keys spelled as in the provider's Node.js SDK."""
     return {
         camel(key): camel_keys(value) if isinstance(value, dict) and key not in _FOREIGN else value
         for key, value in data.items()
@@ -202,11 +201,11 @@ def camel_keys(data: Mapping[str, object]) -> dict[str, object]:
 
 
 def value_of(data: Mapping[str, object], key: str) -> object:
-    """Return what an event's data has under `key`, in either spelling; None where it has nothing."""
+    """Return the value of `key` in an event's data, in either spelling; None if it is missing."""
     return data.get(key, data.get(camel(key)))
 
 
 def camel(key: str) -> str:
-    """Return a key as the provider's Node.js SDK spells it."""
+    """Return a key in the spelling of the provider's Node.js SDK."""
     head, *tail = key.split("_")
     return head + "".join(word.capitalize() for word in tail)

@@ -1,13 +1,13 @@
-"""Why the broker has given a command up, as far as its headers can be believed."""
+"""The broker's reason for giving up a command, from untrusted headers."""
 
 from __future__ import annotations
 
 import re
 
-#: RabbitMQ's reasons are short words (its documentation, "Dead Letter Exchanges").
+#: RabbitMQ's reasons are short words (RabbitMQ documentation, "Dead Letter Exchanges").
 _REASON = re.compile("[a-z_]{1,40}")
 
 
 def reason_word(given: object) -> str:
-    """Return a reason that the broker may have given; ``unknown`` for everything else: a stranger has written it."""
+    """Return the reason if it has the broker's form, else ``unknown``: any client can write the header."""
     return given if isinstance(given, str) and _REASON.fullmatch(given) else "unknown"

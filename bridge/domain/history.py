@@ -1,4 +1,4 @@
-"""Threads and messages of the provider's history, as far as they are read."""
+"""Threads and messages of the provider's history: the fields that the bridge reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class KeptThread(Protocol):
-    """The messages between a number of ours and another one, as the provider lists them."""
+    """The messages between an own number and another one, as the provider lists them."""
 
     @property
     def remote_address(self) -> str: ...
@@ -19,7 +19,7 @@ class KeptThread(Protocol):
 
 
 class KeptMessage(Protocol):
-    """A message as the provider keeps it. `at` is `date_time` in seconds since the epoch, where it can be told."""
+    """A message in the provider's history. `at` is `date_time` in seconds since the epoch, if it can be parsed."""
 
     @property
     def message_id(self) -> str: ...

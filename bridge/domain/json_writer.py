@@ -1,4 +1,4 @@
-"""JSON written many times a second: the encoder is made once, where `json` makes one for each call."""
+"""Reusable JSON encoder for thousands of calls per second; `json` makes an encoder for each call."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 def make_encoder(*, separators: tuple[str, str] = (", ", ": ")) -> Callable[[object, int], Iterable[str]]:
-    """Return what gives the pieces of what `json.dumps` with `ensure_ascii=False` writes; its second argument is 0.
+    """Return a function that yields the pieces of `json.dumps(..., ensure_ascii=False)`; its second argument is 0.
 
-    Circles are not looked for: what is written is a tree.
+    It does not check for cycles: the values are trees.
     """
     plain = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=separators)
     make = getattr(encoder, "c_make_encoder", None)
-    if make is None:  # another Python than CPython has none
+    if make is None:  # only CPython has it
         return lambda value, _: (plain.encode(value),)
     item_separator, key_separator = separators
-    # As `json` calls it: sort_keys, skipkeys and allow_nan come last.
+    # The order of `json`: sort_keys, skipkeys and allow_nan come last.
     flags = (False, False, True)
     pieces: Callable[[object, int], Iterable[str]] = make(
         None, plain.default, encoder.encode_basestring, None, key_separator, item_separator, *flags

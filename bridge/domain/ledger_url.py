@@ -1,8 +1,8 @@
-"""How `ledger.url` is read, by the settings, every process and every command alike.
+"""Parser of `ledger.url`, used by the settings and by all processes and commands.
 
-PostgreSQL's URLs are libpq's (PostgreSQL's documentation, "Connection URIs"), several hosts included. In two places
-they are read more strictly: a password that is not percent-encoded, about which libpq guesses, is refused, since a
-part of it could pass for a host, and a log would show it. SQLAlchemy's list, `?host=a:1&host=b:2`, is taken too.
+PostgreSQL's URLs are libpq's (PostgreSQL documentation, "Connection URIs"), including several hosts. The parser is
+stricter with passwords: one that is not percent-encoded is refused, since libpq would guess, a part of the password
+could be taken for a host, and a log would show it. SQLAlchemy's list, `?host=a:1&host=b:2`, is accepted too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-#: libpq's parameters that may be given (PostgreSQL 18, "Parameter Key Words").
+#: The allowed parameters of libpq (PostgreSQL 18, "Parameter Key Words").
 PARAMETERS = frozenset(
     (
         "application_name", "channel_binding", "connect_timeout", "dbname",
@@ -34,7 +34,7 @@ PARAMETERS = frozenset(
 )  # fmt: skip
 #: Parameters of libpq and of its drivers that the bridge sets itself.
 OWN = frozenset(("autocommit", "client_encoding", "prepare_threshold", "replication"))
-#: The whole numbers that a parameter may be, from and to.
+#: The range of integer parameters.
 _NUMBERS = {
     "connect_timeout": (1, 60),
     "keepalives": (0, 1),
@@ -43,14 +43,14 @@ _NUMBERS = {
     "keepalives_interval": (0, 86_400),
     "tcp_user_timeout": (0, 86_400_000),
 }
-#: Servers that take writes: a ledger is of no use on another one.
+#: The values of `target_session_attrs` that select a writable server, which a ledger requires.
 _WRITABLE = ("read-write", "primary")
 
-#: libpq takes the first two.
+#: libpq accepts the first two.
 _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 
 _HOST = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]]*)(:(?P<port>[0-9]*))?")
-#: How much a name must be like a known one to be shown.
+#: The similarity to a known name from which on a name is shown.
 _NEAR = 0.75
 _ENCODE = "special characters in its user, password and values must be percent-encoded (@ is %40, / is %2F, % is %25)"
 
@@ -64,16 +64,16 @@ class SqliteFile:
 
 @dataclass(frozen=True, slots=True)
 class PostgresDatabase:
-    """A ledger in a database; `parameters` are libpq's, and hold the password."""
+    """A ledger in a database; `parameters` are libpq's, and contain the password."""
 
     parameters: Mapping[str, str] = field(repr=False)
 
 
 def read_ledger_url(url: str) -> SqliteFile | PostgresDatabase:
-    """Return the database that a ledger's URL names.
+    """Return the database of a ledger's URL.
 
     Raises:
-        ValueError: it can't be used; the text names the parameter at fault, and no part of any value.
+        ValueError: the URL is not valid; the text names the parameter at fault, and no part of a value.
 
     """
     scheme, _, rest = url.partition("://")
@@ -86,11 +86,9 @@ def read_ledger_url(url: str) -> SqliteFile | PostgresDatabase:
 
 def _file(rest: str) -> str:
     if not rest.startswith("/") or rest == "/" or ":memory:" in rest:
-        raise ValueError("must name a file (sqlite:///path): a ledger in memory remembers nothing")
+        raise ValueError("must name a file (sqlite:///path): a ledger in memory is lost at exit")
     if "?" in rest:
-        raise ValueError(
-            "has a ? in the file's name: a SQLite ledger takes no parameters, so name the file alone"
-        )
+        raise ValueError("has a ? in the file name: a SQLite ledger has no parameters")
     return rest[1:]
 
 
@@ -115,7 +113,7 @@ def _postgresql(rest: str) -> dict[str, str]:
             parameters[name] = value
     if asked and hosts:
         raise ValueError(
-            "gives host twice, before the database's name and as a parameter: write all hosts behind the @, as in "
+            "gives host twice, before the database name and as a parameter: write all hosts after the @, as in "
             "user@h1:5432,h2:5432/name"
         )
     placed = [(_decoded(host), port) for host, port in map(_with_port, hosts.split(","))]
@@ -124,7 +122,7 @@ def _postgresql(rest: str) -> dict[str, str]:
 
 
 def _pairs(query: str) -> Iterator[tuple[str, str]]:
-    """Yield the parameters' names and values, each of which can be used by itself."""
+    """Yield the names and values of the parameters, each checked by itself."""
     for number, pair in enumerate(query.split("&") if query else (), 1):
         name, separator, text = pair.partition("=")
         if not separator:
@@ -136,47 +134,47 @@ def _pairs(query: str) -> Iterator[tuple[str, str]]:
             if not re.fullmatch("[0-9]{1,9}", value) or not low <= int(value) <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}")
         if name == "target_session_attrs" and value not in _WRITABLE:
-            raise ValueError(f"{name} must be {' or '.join(_WRITABLE)}: a ledger is written to")
+            raise ValueError(f"{name} must be {' or '.join(_WRITABLE)}: a ledger requires a writable server")
         yield name, value
 
 
 def _check_name(name: str, number: int) -> None:
     if name in OWN:
-        raise ValueError(f"must not have the parameter {name}: the bridge sets it itself")
+        raise ValueError(f"must not have the parameter {name}: the bridge sets it")
     if name not in PARAMETERS:
         near = difflib.get_close_matches(name, PARAMETERS, n=1, cutoff=_NEAR)
         if near:
             raise ValueError(f"has the unknown parameter {name}; did you mean {near[0]}?")
-        # Any other name may be the rest of a password.
+        # Another name may be a part of a password and is not shown.
         raise ValueError(f"has the unknown parameter number {number}; {_ENCODE}")
 
 
 def _spelled(asked: Sequence[str]) -> list[tuple[str, str]]:
-    """Read the hosts given as parameters: libpq's list in one, or SQLAlchemy's, one host in each."""
+    """Parse hosts given as parameters: libpq's list in one parameter, or SQLAlchemy's one host per parameter."""
     texts = asked[0].split(",") if len(asked) == 1 else asked
-    # A socket's directory may have a colon in it, and an address here needs no brackets.
+    # A socket's directory may contain a colon, and an IPv6 address needs no brackets here.
     return [
         (text, "") if text.startswith(("/", "@")) or _is_address(text) else _with_port(text) for text in texts
     ]
 
 
 def _with_port(text: str) -> tuple[str, str]:
-    """Return a host and its port, each empty where it is not given."""
+    """Return a host and its port, each empty if it is not given."""
     match = _HOST.fullmatch(text)
     if match is None or (text.startswith("[") and not _is_address(unquote(match["host"][1:-1]))):
-        raise ValueError("has a host that can't be read: write host:port, or [address]:port for IPv6")
+        raise ValueError("has an invalid host: write host:port, or [address]:port for IPv6")
     _check_port(match["port"] or "")
     return match["host"].strip("[]"), match["port"] or ""
 
 
 def _set_hosts(parameters: dict[str, str], named: Sequence[tuple[str, str]]) -> None:
-    """Add libpq's lists of hosts and ports, which must go together."""
+    """Add libpq's lists of hosts and ports, which must have matching lengths."""
     hosts, ports = [host for host, _ in named], [port for _, port in named]
     if len(hosts) > 1 and not all(hosts):
         raise ValueError("has an empty host among several")
     if any(ports):
         if "port" in parameters:
-            raise ValueError("gives port twice: behind a host and as a parameter")
+            raise ValueError("gives port twice: after a host and as a parameter")
         parameters["port"] = ",".join(ports)
     if any(hosts):
         parameters["host"] = ",".join(hosts)

@@ -1,17 +1,17 @@
-"""URLs as they may be shown: without passwords, and without the values that options carry."""
+"""URLs masked for logs and output: without passwords and without the values of options."""
 
 from __future__ import annotations
 
 import re
 
 _HIDDEN = "***"
-#: A URL within a text, up to the next space: an unescaped password may contain every other character. The scheme is
-#: bounded because the search would otherwise take the square of a long word's length.
+#: A URL within a text, up to the next space, since an unescaped password may contain all other characters. The scheme
+#: is bounded because the search would otherwise take quadratic time on a long word.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://\S+")
-#: One option of a URL: its name, and its value where it has one.
+#: One option of a URL: its name, and its optional value.
 _OPTION = re.compile(r"([^&;=]*)=?[^&;]*")
-#: Options of AMQP and PostgreSQL URLs whose values help an operator and are never secret. All others are hidden: a
-#: token can have any name.
+#: Options of AMQP and PostgreSQL URLs whose values help an operator and are never secret. All others are hidden, since
+#: a token can have any name.
 _SHOWN_OPTIONS = frozenset(
     {
         "application_name",
@@ -35,8 +35,8 @@ _SHOWN_OPTIONS = frozenset(
 def mask_url(url: str) -> str:
     """Return `url` without its password, the values of its options and its fragment.
 
-    The user's name stays where a password follows it; without one, it is a token in an HTTP URL and hidden. All up to
-    the last ``@`` is taken for user and password, since an unescaped password may contain any character.
+    The user name is shown if a password follows. Without a password, an HTTP URL's user name is a token and hidden.
+    Everything before the last ``@`` counts as user and password, since an unescaped password may contain any character.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -46,7 +46,7 @@ def mask_url(url: str) -> str:
 
 
 def mask_urls(text: str) -> str:
-    """Return `text` with each URL in it as `mask_url` shows it."""
+    """Return `text` with each URL in it masked by `mask_url`."""
     return _URL.sub(lambda found: mask_url(found[0]), text)
 
 

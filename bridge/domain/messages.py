@@ -1,4 +1,4 @@
-"""Messages as values: those that are published, and commands as the broker or an HTTP request brings them."""
+"""Messages as values: outgoing messages, and incoming commands before they are parsed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """One message to publish: persistent, confirmed by the broker."""
+    """One message to publish, persistent and with a publisher confirm."""
 
     exchange: str
     routing_key: str
@@ -20,11 +20,11 @@ class Outgoing:
     #: AMQP basic properties beside content type and delivery mode: ``message_id``, ``correlation_id``, ``type`` …
     properties: Mapping[str, object] = field(default_factory=dict, repr=False)
     headers: Mapping[str, object] = field(default_factory=dict, repr=False)
-    #: The queue that takes it, through the default exchange, where no queue is bound for it.
+    #: The queue that gets the message, through the default exchange, if no queue is bound for it.
     fallback: str | None = None
     #: Seconds until it is published; None for now.
     delay: int | None = None
-    #: Whether it may be dropped where no queue is bound for it; otherwise it is tried until one is.
+    #: Whether the message may be dropped if no queue is bound for it; otherwise it is repeated until one is.
     droppable: bool = False
 
 
@@ -33,10 +33,10 @@ class SubmittedCommand:
     """A command that a service submitted over HTTP, before it is parsed."""
 
     body: bytes = field(repr=False)
-    #: Its `Idempotency-Key`, where the request has one.
+    #: The request's `Idempotency-Key`, if it has one.
     key: str | None = None
     traceparent: str | None = None
-    #: The address that it came from.
+    #: The client's address.
     client: str | None = None
 
 
@@ -45,14 +45,14 @@ class Delivery:
     """A command as the broker delivered it, before it is parsed."""
 
     body: bytes = field(repr=False)
-    #: Which message of which connection this is, to settle it with; opaque to all but its source.
+    #: The connection and the message on it, for the settlement; opaque to all but the source.
     tag: tuple[int, int]
     redelivered: bool = False
-    #: Why the broker itself gave the command up (`expired`, `maxlen`, `delivery_limit` …), where it did.
+    #: The reason if the broker gave the command up (`expired`, `maxlen`, `delivery_limit` …).
     given_up: str | None = None
-    #: AMQP basic properties as they came (``message_id``, ``reply_to``, ``correlation_id`` …).
+    #: AMQP basic properties, unchanged (``message_id``, ``reply_to``, ``correlation_id`` …).
     properties: Mapping[str, object] = field(default_factory=dict, repr=False)
     headers: Mapping[str, object] = field(default_factory=dict, repr=False)
-    #: Names of properties and headers (``headers.x-note``) that are missing here because no AMQP library can read them;
-    #: ``headers`` alone: some headers, and their names are not known.
+    #: Names of properties and headers (``headers.x-note``) that are missing here because the AMQP library cannot decode
+    #: them; ``headers`` alone stands for headers whose names are not known.
     unreadable: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Times as commands write them."""
+"""Parser of the times in commands."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _RFC3339 = re.compile(
 
 
 def parse_rfc3339(text: str) -> float | None:
-    """Return the seconds since the epoch that an RFC 3339 time names; None for any other text."""
+    """Return the seconds since the epoch of an RFC 3339 time; None for any other text."""
     match = _RFC3339.fullmatch(text)
     if match is None:
         return None
     date, minutes, seconds, fraction, offset = match.groups()
-    # A leap second is a time too (RFC 3339 section 5.7); Python has none.
+    # Leap seconds are valid (RFC 3339 section 5.7); Python does not have them.
     seconds = "59" if seconds == "60" else seconds
     fraction = (fraction or ".0")[:7]
     try:

@@ -1,4 +1,4 @@
-"""Channels and subscriptions of the provider, as far as they are compared with those that are configured."""
+"""Channels and subscriptions of the provider: the fields that are compared with the configuration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Channel(Protocol):
-    """Where the provider posts notifications to."""
+    """A webhook to which the provider posts notifications."""
 
     @property
     def id(self) -> str: ...
@@ -21,7 +21,7 @@ class Channel(Protocol):
 
 
 class Subscription(Protocol):
-    """Which channel is told of a number's messages, by the channel's callback."""
+    """The registration that sends a number's notifications to a channel, named by its callback."""
 
     @property
     def id(self) -> str: ...

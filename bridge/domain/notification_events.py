@@ -1,4 +1,4 @@
-"""What a notification becomes: its event, and what it says of a message that was sent."""
+"""Conversion of notifications: into events, and into evidence about sent messages."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from bridge.domain.events import Event
     from bridge.domain.notifications import Notification
 
-#: The provider writes times in seconds and in milliseconds: those from here on are the latter (wire reference 4.3).
+#: The provider writes times in seconds or in milliseconds; larger values are milliseconds (wire reference 4.3).
 _MILLISECONDS_FROM = 1e11
-#: The years 2001 to 2286, in seconds since the epoch: a time beyond is a typing error (wire reference 4.3).
+#: The years 2001 to 2286, in seconds since the epoch; other times are errors (wire reference 4.3).
 _PLAUSIBLE = (1e9, 1e10)
-#: Characters; the provider's own ids have about 40 at most.
+#: Characters; the provider's ids have about 40 at most.
 _LONGEST_ID = 128
 
 
 def evidence_of(notification: Notification, *, default_region: str | None = None) -> Evidence | None:
-    """Return what an outbound notification proves: the provider has sent this text, from this number to that one.
+    """Return the evidence of an outbound notification: the provider has sent this text, from one number to another.
 
-    Returns None for every other notification, and where a number, the text, the time or the message's id can't be
-    told, or the text is longer than any SMS: then it matches nothing, and the provider's history has to tell.
+    Returns None for other notifications, and if a number, the text, the time or the message's id cannot be parsed or
+    the text is longer than any SMS. Such a notification matches nothing, and a history lookup has to decide.
     """
     if notification.event_type != OUTBOUND_SYNCED:
         return None
@@ -52,10 +52,10 @@ def evidence_of(notification: Notification, *, default_region: str | None = None
 
 
 def _is_id(value: object) -> TypeGuard[str]:
-    """Whether it may be the provider's id of a message; a database would not take any string."""
+    """Whether the value may be the provider's id of a message; a database does not accept every string."""
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID:
         return False
-    # What was repaired is another id than the provider's.
+    # A repaired id is not the provider's.
     return value.isprintable() and REPLACEMENT not in value
 
 
@@ -69,7 +69,7 @@ def _e164(value: object, default_region: str | None) -> str | None:
 def _seconds(time: object) -> float | None:
     if isinstance(time, bool) or not isinstance(time, int | float):
         return None
-    # No time of ours is beyond; a larger int has no float.
+    # Larger values are not times, and a very large int has no float.
     if not 0 < time < 1e15:
         return None
     return time / 1000 if time > _MILLISECONDS_FROM else float(time)
@@ -77,7 +77,7 @@ def _seconds(time: object) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptNotification:
-    """What a notification says became of a message, for good."""
+    """The final status of a message from a notification."""
 
     message_id: str
     #: A key of `bridge.domain.receipts.TYPES`.
@@ -85,7 +85,7 @@ class ReceiptNotification:
 
 
 def receipt_of(event: Event) -> ReceiptNotification | None:
-    """Return the receipt that an event tells; None for every other event, and where the message can't be told."""
+    """Return the receipt in an event; None for other events, and if the message's id is not valid."""
     if event.type not in RECEIPT_TYPES:
         return None
     data = read_data(event.body)
@@ -103,10 +103,10 @@ def to_event(
     camel_case: bool = False,
     traceparent: str | None = None,
 ) -> Event:
-    """Return the event for `notification`, with the same id for the same notification whenever it comes.
+    """Return the event for `notification`; the same notification always has the same id.
 
-    Its time is the notification's own, else that of its message, so that every process makes the same event of it; else
-    `time`, which is in seconds since the epoch. The event has no subject: it belongs to no command.
+    Its time is the notification's, else its message's, so that every process makes the same event; else it is `time`,
+    in seconds since the epoch. The event has no subject, since it belongs to no command.
     """
     named = (_seconds(value) for value in notification.times)
     own = (seconds for seconds in named if seconds is not None and _PLAUSIBLE[0] <= seconds < _PLAUSIBLE[1])

@@ -56,7 +56,7 @@ def make_ready(
 
     Raises:
         UnreadableCommand: it is not a JSON object, its id is missing, or its two ids differ.
-        InvalidCommand: it is not a valid command; with every reason.
+        CommandInvalid: it is not a valid command; with all reasons.
 
     """
     document = read_object(submitted_command.body)
