@@ -1,4 +1,4 @@
-"""What the provider posts to the webhook, read into the parsed form of its SDKs (wire reference 7).
+"""Parser of webhook bodies into the form of the provider's SDKs (wire reference 7).
 
     top-level key                             event type                          type
     inboundSMSMessageNotification             sms.inbound.received                inbound
@@ -9,8 +9,8 @@
                                               sms.outbound.undelivered
     anything else                             sms.notification.unrecognized
 
-Once the provider has had its 2xx it may never come again, so whatever holds an object becomes an event: one that is
-missing what its type needs, or says two things at once, is shown whole rather than half understood.
+After a 2xx response the provider may never repeat a notification, so every body with an object becomes an event. If a
+required field is missing, or if two types match, the event contains the whole body as unrecognized.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from bridge.domain.strict_json import NotStrictJSON, loads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Where in a key a word ends and another begins.
+#: The boundaries between the words of a camelCase key.
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
-#: Arrays and objects inside each other; the provider's own go to four.
+#: Levels of arrays and objects; the provider's own bodies have at most four.
 MAX_DEPTH = 64
 
 _Object: TypeAlias = dict[str, object]
@@ -44,27 +44,27 @@ _NO_OBJECT = "body is not an object with an object in it"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """A notification, judged and parsed."""
+    """A parsed notification."""
 
     event_type: str
-    #: ``data`` of its event (SPEC section 3.2): names in snake_case, values as they came.
+    #: ``data`` of its event (SPEC section 3.2): names in snake_case, values unchanged.
     data: _Object = field(repr=False)
     #: The parts of its event id (`bridge.domain.events.event_id`): the event type, the provider's id, and the content,
     #: because the provider's own fixtures use one id for different messages. A message read from the history has the
     #: same parts.
     identity: tuple[str, ...] = field(repr=False)
-    #: The times that it names, as they came: its own before that of its message. Any of them may be missing or absurd.
+    #: Its times, unchanged: its own before its message's. Each may be missing or implausible.
     times: tuple[object, ...] = field(repr=False)
-    #: A hash that an inbound message keeps when the history changes its text or the form of its numbers; empty for all
-    #: other notifications.
+    #: A hash of an inbound message that does not depend on its text or the form of its numbers, which the history may
+    #: change; empty for other notifications.
     likeness: str = field(default="", repr=False)
 
 
 def parse_notification(body: bytes) -> Notification:
-    """Return what `body` says.
+    """Return the notification in `body`.
 
     Raises:
-        InvalidNotification: it is not JSON within the bounds, or no object with an object in it.
+        InvalidNotification: the body is not JSON within the limits, or not an object with an object in it.
 
     """
     try:
@@ -73,7 +73,7 @@ def parse_notification(body: bytes) -> Notification:
         raise InvalidNotification(f"body {e}") from None
     if not isinstance(document, dict):
         raise InvalidNotification(_NO_OBJECT)
-    # Every SDK takes the first key for the type; here a key of its own beside it does no harm.
+    # The SDKs use the first key as the type; here further unknown keys are allowed.
     known = [key for key in document if key in _READERS]
     if len(known) == 1 and isinstance(outer := document[known[0]], dict):
         read = _READERS[known[0]](outer)
@@ -92,9 +92,9 @@ def recovered_notification(
     message_id: str,
     sender_address: str,
 ) -> Notification:
-    """Return an inbound message of the history as the notification that never came, with the identity of that one.
+    """Return an inbound message of the history as its missing notification, with the same identity.
 
-    `date_time` is as the history has it, which may be in another unit than a webhook's.
+    `date_time` is the history's value, which may have another unit than the webhook's.
     """
     data: _Object = {
         "date_time": date_time,
@@ -115,7 +115,7 @@ def recovered_notification(
 
 
 def _notification(event_type: str, data: _Object, key: _Key, document: _Object) -> Notification:
-    """Complete what a reader found; without a key of its own a notification is known by its whole body."""
+    """Make the notification from a reader's result; without a key its whole body is its identity."""
     data["recovered"] = False
     return Notification(
         event_type=event_type,
@@ -127,11 +127,11 @@ def _notification(event_type: str, data: _Object, key: _Key, document: _Object) 
 
 
 def _unrecognized(document: _Object) -> Notification:
-    """Show all of it. Its id counts only with its name: chat and SMS may well use the same one."""
+    """Return a notification with the whole body. Its id counts only with its name: chat and SMS may use the same id."""
     name, value = next(iter(document.items()))
     key: _Key = ()
     if len(document) == 1 and isinstance(value, dict) and (id_ := _key(value.get("id"))):
-        # A repeat may have another time of its own.
+        # A repeated notification may have another time.
         key = (name, id_, _canonical({field: value[field] for field in value if field != "dateTime"}))
     return Notification(
         event_type=events.NOTIFICATION_UNRECOGNIZED,
@@ -143,10 +143,10 @@ def _unrecognized(document: _Object) -> Notification:
 
 #: The provider's id of a notification and its content; empty where the notification has no id.
 _Key: TypeAlias = tuple[str, ...]
-#: What a reader makes of the object under its key: event type, data and the key of its identity.
+#: The result of a reader: event type, data and the key of the identity.
 _Read: TypeAlias = tuple[str, _Object, _Key]
 
-#: The keys a message always has, null where the provider left one out.
+#: The keys of every message; null if the provider left one out.
 _MESSAGE = dict.fromkeys(key.name for key in MESSAGE_KEYS)
 
 
@@ -185,7 +185,7 @@ def _read_event(outer: _Object) -> _Read | None:
 
 
 def _read_delivery(outer: _Object) -> _Read | None:
-    """Read a delivery receipt, which has no id: it is known by what it says about which message to whom."""
+    """Parse a delivery receipt, which has no id: message, recipient and status are its identity."""
     info = outer.get("deliveryInfo")
     if isinstance(info, list) and len(info) == 1:
         info = info[0]
@@ -219,7 +219,7 @@ def _stamp(outer: _Object, kind: str) -> _Object:
 
 
 def _linked(outer: _Object) -> str | None:
-    """Return the last path part of the first link there is: the id of what the notification is about."""
+    """Return the last path segment of the first link: the id of the notification's subject."""
     links = outer.get("link")
     for link in links if isinstance(links, list) else [links]:
         href = link.get("href") if isinstance(link, dict) else None
@@ -229,16 +229,16 @@ def _linked(outer: _Object) -> str | None:
 
 
 def _key(value: object) -> str | None:
-    """Return an id that can tell one thing from another; None for nothing, and for what can't be one."""
+    """Return the value as an id; None if it is missing or cannot be one."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     return str(value) or None
 
 
 def _content(data: _Object) -> tuple[str, ...]:
-    """Return what tells two messages of one id apart: numbers and text, without the time, whose unit varies.
+    """Return the parts that distinguish messages with one id: numbers and text, without the time, whose unit varies.
 
-    A message that is not a text has one part more, so that no text is taken for its digest.
+    A message that is not a string has a further part, so that no text can equal its digest.
     """
     text = data["message"]
     numbers = _number(data["destination_address"]), _number(data["sender_address"])
@@ -251,18 +251,18 @@ def _number(value: object) -> str:
 
 def _likeness(message_id: str, data: _Object) -> str:
     numbers = data["destination_address"], data["sender_address"]
-    # The last digits stay whether or not a number has its country code.
+    # The last digits do not depend on a country code.
     tails = [number[-_TAIL:] if isinstance(number, str) else "" for number in numbers]
     said = "\0".join((message_id, *tails)).encode("utf-8", "surrogatepass")
     return hashlib.sha1(said, usedforsecurity=False).hexdigest()
 
 
-#: Characters at the end of a number that all its forms have.
+#: Characters at the end of a number that all its forms share.
 _TAIL = 7
 
 
 def _canonical(value: object) -> str:
-    """Return the SHA-256 of a value's JSON, whatever the order its keys came in."""
+    """Return the SHA-256 of a value's JSON, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -278,6 +278,6 @@ def _snaked(key: str) -> str:
     return _WORDS.sub("_", key).lower()
 
 
-#: The provider's keys are a dozen; what strangers make up takes no more memory than this.
+#: The provider has a dozen keys. Longer ones from other senders are not cached, to bound the memory.
 _LONGEST_KEY = 40
 _snake_of_few = lru_cache(maxsize=256)(_snaked)

@@ -1,4 +1,4 @@
-"""How a submission ends, and the event that says so (SPEC section 3.2)."""
+"""Outcomes of submissions and their events (SPEC section 3.2)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """The terminal results of a submission. The value is the last word of the event's type."""
+    """The terminal results of a submission. The value is the last part of the event's type."""
 
     SENT = "sent"
     UNDELIVERABLE = "undeliverable"
@@ -27,7 +27,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     UNKNOWN = "unknown"
 
-    #: The type of the event that tells it.
+    #: The type of the outcome's event.
     event_type: str
 
     def __init__(self, value: str) -> None:
@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """How this bridge writes its events."""
+    """The source and the spelling of this bridge's events."""
 
     #: CloudEvents `source`: ``/sms-bridge/<prefix>``.
     source: str
@@ -45,13 +45,13 @@ class Style:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionResult:
-    """What is known of a submission beyond its command: the changing half of an event's data."""
+    """The result of a submission: the part of an event's data that is not from the command."""
 
     attempts: int = 0
-    #: The replay this belongs to; the first life of a submission is replay 0.
+    #: The number of the replay; 0 for the original submission.
     replay: int = 0
     message_id: str | None = None
-    #: The number it was really sent from, where the provider said so.
+    #: The number that the provider sent from, if known.
     sender_address: str | None = field(default=None, repr=False)
     delivery_status: str | None = None
     reconciled: bool = False
@@ -68,7 +68,7 @@ def outcome_event(
     now: float,
     traceparent: str | None = None,
 ) -> events.Event:
-    """Return the event that tells a submission's outcome, filed at `now` (seconds since the epoch)."""
+    """Return the event of a submission's outcome, recorded at `now` (seconds since the epoch)."""
     data = _data(command, index, result)
     return events.make_event(
         id=events.outcome_id(command.id, index, result.replay),
@@ -92,7 +92,7 @@ def deferred_event(
     now: float,
     traceparent: str | None = None,
 ) -> events.Event:
-    """Return the event that says that an attempt went to the delay and when the next look follows."""
+    """Return the event that reports that a submission waits, with the time of the next call or history lookup."""
     data = _data(command, index, result)
     data["retry_at"] = events.rfc3339(retry_at)
     return events.make_event(
@@ -116,9 +116,9 @@ def invalid_event(
     name: str = "invalid",
     traceparent: str | None = None,
 ) -> events.Event:
-    """Return the event that says that a command is not valid; `body_hash` is the SHA-256 of its body in hex.
+    """Return the event of a command that is not valid; `body_hash` is the SHA-256 of its body in hex.
 
-    It is no outcome of a command with the same id that was valid: its id comes from the body too.
+    The event id depends on the body too, so that it differs from the outcome of a valid command with the same id.
     """
     data: dict[str, object] = dict.fromkeys(OUTCOME.names)
     data["command_id"] = malformed.id
@@ -139,13 +139,13 @@ def invalid_event(
 
 
 def read_outcome(body: bytes) -> dict[str, object]:
-    """Return the data of an outcome's event, its keys in snake_case however the event spells them."""
+    """Return the data of an outcome's event with its keys in snake_case."""
     data = events.read_data(body)
     return {key: data[key if key in data else events.camel(key)] for key in OUTCOME.names}
 
 
 def read_error(body: bytes) -> ProviderError | None:
-    """Return the error in an outcome's event, where it has one."""
+    """Return the error in an outcome's event, if it has one."""
     error = read_outcome(body)["error"]
     if not isinstance(error, dict):
         return None

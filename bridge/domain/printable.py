@@ -1,4 +1,4 @@
-"""Text that UTF-8 can carry, and text that a terminal can show."""
+"""Conversion of texts to valid UTF-8 and to terminal output."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Stands in for half a surrogate pair (Unicode 15, section 3.9, "U+FFFD Substitution of Maximal Subparts").
+#: Replaces half a surrogate pair (Unicode 15, section 3.9, "U+FFFD Substitution of Maximal Subparts").
 REPLACEMENT = "\ufffd"
 _HALF = re.compile("[\ud800-\udfff]")
-#: What a line of output has in place of a control character that has a short name.
+#: The short escapes of control characters.
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def repaired(value: object) -> object:
     """Return a JSON value with U+FFFD for each half of a surrogate pair, in keys and strings at any depth.
 
-    A pair of halves that belong together is one character already, since `json` reads it as one.
+    A complete pair is one character already, since `json` reads it as one.
     """
     if isinstance(value, str):
         return _repaired_text(value)
@@ -31,7 +31,7 @@ def repaired(value: object) -> object:
     for key, item in value.items():
         name = _repaired_text(key)
         while name in result or (name != key and name in value):
-            # Two keys must not become one.
+            # Two keys must not become equal.
             name += REPLACEMENT
         result[name] = repaired(item)
     return result
@@ -40,8 +40,8 @@ def repaired(value: object) -> object:
 def visible(text: str) -> str:
     r"""Return `text` on one line, with an escape for every character that is not printable: ``\u001b``, ``\n``.
 
-    These are control characters, format characters (text direction among them), blanks other than the space, and what
-    Unicode does not assign. The escapes are those of a basic string in TOML 1.0.
+    These are control characters, format characters (such as text direction), blanks other than the space, and
+    unassigned characters. The escapes are those of a basic string in TOML 1.0.
     """
     if text.isprintable():
         return text
@@ -49,16 +49,16 @@ def visible(text: str) -> str:
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
-    """Return `value` as JSON in ASCII without a control character, its own line ends aside.
+    """Return `value` as JSON in ASCII, without control characters except its own line ends.
 
-    So it fits any encoding of a terminal, and nothing in it steers one. What JSON has no type for becomes text.
+    So it fits any encoding of a terminal and cannot control it. Types that JSON does not have become text.
     """
-    # RFC 8259 section 7 allows DEL in a string as it is, so `json` leaves it.
+    # RFC 8259 section 7 allows an unescaped DEL in a string, so `json` leaves it.
     return json.dumps(value, indent=indent, default=str).replace("\x7f", "\\u007f")
 
 
 def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
-    """Whether output is coloured: NO_COLOR (no-color.org) forbids it, FORCE_COLOR asks for it, else a terminal does."""
+    """Whether output is coloured: not with NO_COLOR (no-color.org), else with FORCE_COLOR or on a terminal."""
     if environ.get("NO_COLOR"):
         return False
     return bool(environ.get("FORCE_COLOR")) or is_terminal

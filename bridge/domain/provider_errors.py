@@ -1,19 +1,19 @@
-"""What the provider's answer to a send means: bytes and a status in, an `Answer` out. Nothing here ever raises.
+"""Parser of the provider's responses to a send: from status, headers and body to an `Answer`. It never raises.
 
     status    body or header                              answer (SPEC section 4)
     2xx       delivery info or a message id               Accepted
     2xx       anything else                               Ambiguous
-    429                                                   Unsent, the account slows down
-    503       Retry-After, SVC1000 or SVC2001             Unsent, the account slows down
+    429                                                   Unsent, the account is throttled
+    503       Retry-After, SVC1000 or SVC2001             Unsent, the account is throttled
     3xx, 401                                              Blocked
     408, 409                                              Ambiguous
     4xx       not the provider's error (a proxy's page)   Unsent for `_BEFORE_PROCESSING`, else Ambiguous; with
-                                                          Retry-After the account slows down
+                                                          Retry-After the account is throttled
     4xx       POL1009, POL1010                            Blocked
     4xx       any other error of the provider             Refused
-    5xx       any other, and what is no HTTP status       Ambiguous
+    5xx       any other, and an invalid HTTP status       Ambiguous
 
-The first row that fits decides: status first, code second, since the codes come with any status (wire reference 8.2).
+The first matching row applies: status first, code second, since the codes come with any status (wire reference 8.2).
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ if TYPE_CHECKING:
 MAX_MESSAGE_LENGTH = 500
 #: Characters of a message id; the longest seen has 38 (wire reference 7).
 MAX_ID_LENGTH = 256
-#: Seconds a provider can make us wait at most; one that asks for more is asked again after it.
+#: The maximum of a Retry-After in seconds; after it the provider is called again.
 MAX_RETRY_AFTER = 3600.0
 
 #: The members of the provider's error envelope (wire reference 8.1), which are also the names of its errors.
 ENVELOPES = ("policyException", "serviceException")
-#: No server resources: the request was not taken (wire reference 8.2).
+#: No server resources: the request was not accepted (wire reference 8.2).
 _NO_RESOURCES = frozenset({"SVC1000", "SVC2001"})
 #: Not provisioned, suspended (wire reference 8.2).
 _ACCOUNT = frozenset({"POL1009", "POL1010"})
 
-#: Statuses by which a server says that it did not begin to perform the request, whatever its body: it is forbidden,
-#: has no such place or method, or is one that this server, this protocol or these headers do not serve (RFC 9110
-#: section 15.5, RFC 6585, RFC 7725, RFC 8470). Not 406: frameworks choose the form of an answer after the work is done.
+#: Statuses with which a server refuses a request before it processes it, regardless of the body: the request is
+#: forbidden, its path or method does not exist, or the server does not support its form (RFC 9110 section 15.5, RFC
+#: 6585, RFC 7725, RFC 8470). Not 406: frameworks choose the form of a response after processing.
 _BEFORE_PROCESSING = frozenset(
     {403, 404, 405, 407, 410, 411, 413, 414, 415, 417, 421, 425, 426, 428, 431, 451}
 )
@@ -59,7 +59,7 @@ _Object: TypeAlias = "Mapping[str, object]"
 
 
 def parse_error(status: int, body: bytes) -> ProviderError:
-    """Return what an answer that is no success says, in whichever of the six shapes of wire reference 8.1."""
+    """Return the error of a response, in any of the six shapes of wire reference 8.1."""
     document = _read(body)
     for holder in (_object(document, "requestError"), document):
         for name in ENVELOPES:
@@ -67,17 +67,17 @@ def parse_error(status: int, body: bytes) -> ProviderError:
                 return _exception(status, name, _object(holder, name))
     code, description = _text(document.get("error")), _text(document.get("error_description"))
     message = _text(document.get("message"))
-    # Some gateways also have an `error`, beside their `message`.
+    # Some gateways have an `error` beside their `message`.
     if code and (description or not message):
         return ProviderError(name="oauth", exception_id=_id(code), message=description, http_status=status)
     return ProviderError(name="http", message=message or _phrase(status), http_status=status)
 
 
 def classify_send(status: int, *, retry_after: float | None, error: ProviderError) -> Answer:
-    """Return what an answer to a send other than 2xx means.
+    """Return the answer for a response to a send other than 2xx.
 
-    `retry_after` is from `parse_retry_after`, `error` from `parse_error`. A 401 is Blocked: that a new token did
-    not help is for the caller to have tried.
+    `retry_after` is from `parse_retry_after`, `error` from `parse_error`. A 401 is Blocked; the caller has to try a new
+    token first.
     """
     if _is_busy(status, retry_after, error):
         return Unsent(error=error, retry_after=retry_after, throttled=True)
@@ -86,7 +86,7 @@ def classify_send(status: int, *, retry_after: float | None, error: ProviderErro
     if not 400 <= status < 500 or status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT}:
         return Ambiguous(error=error)
     if error.name not in ENVELOPES:
-        # Only the provider refuses a message for good; this is the word of a proxy, a gateway or another server.
+        # Only the provider can refuse a message permanently; this is from a proxy, a gateway or another server.
         if status in _BEFORE_PROCESSING:
             return Unsent(error=error, retry_after=retry_after, throttled=retry_after is not None)
         return Ambiguous(error=error)
@@ -94,10 +94,10 @@ def classify_send(status: int, *, retry_after: float | None, error: ProviderErro
 
 
 def parse_retry_after(value: str | None, *, now: float) -> float | None:
-    """Return the seconds a Retry-After header asks for, 0 to `MAX_RETRY_AFTER`; None where it says nothing.
+    """Return the seconds of a Retry-After header, 0 to `MAX_RETRY_AFTER`; None if it is missing or not valid.
 
-    Seconds, a fraction too, or an HTTP-date in any of its spellings (RFC 9110 section 10.2.3). A date that has
-    passed asks for nothing more than not at once: 0. `now` is in seconds since the epoch.
+    The value is in seconds, possibly with a fraction, or an HTTP-date in any of its spellings (RFC 9110 section
+    10.2.3). A date in the past gives 0. `now` is in seconds since the epoch.
     """
     if value is None or len(value) > 100:
         return None
@@ -107,28 +107,28 @@ def parse_retry_after(value: str | None, *, now: float) -> float | None:
     return None if moment is None else min(max(moment - now, 0.0), MAX_RETRY_AFTER)
 
 
-@lru_cache(maxsize=16)  # every answer has one, and they change once a second
+@lru_cache(maxsize=16)  # every response has a date, which changes once a second
 def parse_http_date(value: str) -> float | None:
-    """Return the seconds since the epoch that an HTTP-date names in any of its spellings; None for what is none."""
+    """Return the seconds since the epoch of an HTTP-date in any of its spellings; None for any other text."""
     try:
         moment = parsedate_to_datetime(value)
-        # A date without a zone is in UTC, as all HTTP-dates are.
+        # A date without a zone is in UTC, like all HTTP-dates.
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
 
 
 def parse_send_response(status: int, body: bytes) -> Answer:
-    """Return what a 2xx answer to a send says (wire reference 4.1).
+    """Return the answer for a 2xx response to a send (wire reference 4.1).
 
-    What can be read and names the message or how it fares is Accepted, without an id too: the provider has it.
+    A response with a message id or a delivery status is Accepted: the provider has the submission.
     """
     request = _object(_read(body), "outboundSMSMessageRequest")
     delivery = _object(request, "deliveryInfoList")
     info = _first_object(delivery.get("deliveryInfo"))
     message_id = _message_id(request.get("resourceURL")) or _message_id(delivery.get("resourceURL"))
     if not info and message_id is None:
-        message = "The answer does not say what became of the message"
+        message = "The response has neither a message id nor a delivery status"
         return Ambiguous(error=ProviderError(name="http", message=message, http_status=status))
     return Accepted(
         message_id=message_id,
@@ -139,7 +139,7 @@ def parse_send_response(status: int, body: bytes) -> Answer:
 
 
 def _is_busy(status: int, retry_after: float | None, error: ProviderError) -> bool:
-    """Whether the provider, or a proxy before it, was too busy to take the request."""
+    """Whether the provider, or a proxy before it, was too busy to accept the request."""
     match status:
         case HTTPStatus.TOO_MANY_REQUESTS:
             return True
@@ -159,7 +159,7 @@ def _exception(status: int, name: str, detail: _Object) -> ProviderError:
 
 
 def _filled(template: str | None, variables: object) -> str | None:
-    """Replace each ``%N`` by the variable of that number; one that is missing leaves it (wire reference 8.1)."""
+    """Replace each ``%N`` by the variable with that number, if there is one (wire reference 8.1)."""
     if template is None or not isinstance(variables, list):
         return template
 
@@ -171,7 +171,7 @@ def _filled(template: str | None, variables: object) -> str | None:
 
 
 def _message_id(url: object) -> str | None:
-    """Return the path part after ``messages``. Nothing else in the URL is to be relied on (wire reference 4.1)."""
+    """Return the path segment after ``messages``. The rest of the URL is not reliable (wire reference 4.1)."""
     if not isinstance(url, str):
         return None
     path = url.partition("?")[0].partition("#")[0]
@@ -179,12 +179,12 @@ def _message_id(url: object) -> str | None:
 
 
 def _read(body: bytes) -> _Object:
-    """Return the JSON object that `body` holds, an empty one for anything else.
+    """Return the JSON object in `body`, or an empty one.
 
-    Not strictly: what the provider has taken is not made ambiguous for a key that is there twice.
+    The parser is lenient: a duplicate key must not make an accepted submission ambiguous.
     """
     try:
-        # JSON begins with no BOM, and as UTF-8 with two ASCII characters; what else it may be is looked at for longer.
+        # A shortcut: JSON in UTF-8 begins with two ASCII characters, without a BOM. `json` detects other encodings.
         is_utf_8 = body[:1] == b"{" and body[1:2] != b"\0"
         document = json.loads(body.decode("utf-8", "surrogatepass") if is_utf_8 else body)
     except (ValueError, RecursionError):
@@ -198,20 +198,20 @@ def _object(document: _Object, key: str) -> _Object:
 
 
 def _first_object(value: object) -> _Object:
-    """Return the first object of an array, or an object that stands for an array of one."""
+    """Return the first object of an array, or an object in place of an array with one element."""
     values = value if isinstance(value, list) else [value]
     return next((entry for entry in values if isinstance(entry, dict)), {})
 
 
 def _text(value: object) -> str | None:
-    """Return what can be shown of a value that should be a text; None where there is nothing."""
+    """Return the printable text of a value; None if there is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     return shorten(printable(str(value)[: MAX_MESSAGE_LENGTH + 1]), MAX_MESSAGE_LENGTH).strip() or None
 
 
 def _id(value: object) -> str | None:
-    """Return a value that others will be looked up by: whole and printable, or not at all."""
+    """Return a value as an id: complete and printable, or None."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     text = str(value)

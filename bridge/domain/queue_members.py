@@ -1,4 +1,4 @@
-"""Which quorum queues have too few members for their cluster, or members that are not online."""
+"""Checks of quorum queues for missing members and for members that are not online."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-#: Members beyond this many cost more than they are worth (docs/cluster.md).
+#: The recommended number of members; more cost more than they are worth (docs/cluster.md).
 ENOUGH = 3
-#: How to look at what the bridge can't see.
+#: The advice if the bridge cannot see the members.
 UNSEEN = (
     "the members of the queues on a cluster cannot be seen over AMQP: set broker.management_url, or run "
     "`rabbitmqctl list_queues --vhost VHOST name members online` on a node"
 )
-#: How many queues a line names.
+#: Queues named in one line.
 _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueMembers:
-    """The nodes that hold a copy of a quorum queue."""
+    """The nodes with a replica of a quorum queue."""
 
     queue: str
     members: frozenset[str]
-    #: Members that run.
+    #: Members that are running.
     online: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortage:
-    """What is wrong with the members of some queues, and what to do about it."""
+    """A problem with the members of some queues, and the advice."""
 
     seen: str
     advice: str
-    #: Whether these queues can't be used now.
+    #: Whether the queues are unavailable now.
     is_down: bool
 
 
 def shortages(nodes: Collection[str], queues: Iterable[QueueMembers]) -> Iterator[Shortage]:
-    """Yield what is wrong, one for all queues alike. `nodes` are those of the cluster, running or not."""
+    """Yield the problems, each for all affected queues. `nodes` are all nodes of the cluster, running or not."""
     few: dict[frozenset[str], list[str]] = defaultdict(list)
     offline: dict[tuple[frozenset[str], bool], list[str]] = defaultdict(list)
     for queue in queues:
@@ -58,7 +58,7 @@ def shortages(nodes: Collection[str], queues: Iterable[QueueMembers]) -> Iterato
 
 
 def unseen(expected: Collection[str], queues: Iterable[QueueMembers]) -> str | None:
-    """Name the queues of which no members were shown; None where there is no such queue."""
+    """Return a text with the queues whose members are not shown; None if there are none."""
     lacking = set(expected) - {queue.queue for queue in queues}
     return f"{_some(list(lacking))}: the management API shows no members" if lacking else None
 
@@ -83,7 +83,7 @@ def _few(names: Sequence[str], number: int, nodes: int, lacking: Sequence[str]) 
 
 
 def _some(names: Sequence[str]) -> str:
-    """Name a few, the shortest first: the delay's queues are many, have long names and are of less interest."""
+    """Return a few names, the shortest first: delay queues are many, have long names and matter less."""
     shown = sorted(names, key=lambda name: (len(name), name))[:_NAMED]
     more = len(names) - len(shown)
     return f"{', '.join(shown)} and {more} more queues" if more else ", ".join(shown)

@@ -1,16 +1,16 @@
-"""Receipts: what the provider says afterwards became of a message it has accepted (SPEC section 3.2).
+"""Delivery receipts: the provider's later reports about accepted messages (SPEC section 3.2).
 
-It is asked as a message ages, until it knows. With `first` 30 s and `max_age` a day:
+The provider is polled at growing ages of a message until the status is final. With `first` 30 s and `max_age` 1 day:
 
     age      30 s   1 min   2    4    8    16   32   64 min ... 17 h   24 h
-    asked    1st    2nd    3rd  4th  5th  6th  7th  8th        12th   13th, the last
+    poll     1st    2nd    3rd  4th  5th  6th  7th  8th        12th   13th, the last
 
-What an outage keeps from being asked in time is asked once after it, and goes on from there.
+A poll that an outage delayed is made once after it, and the schedule continues from there.
 
-    status                             means
+    status                             event
     DeliveredToTerminal                sms.outbound.delivered
     DeliveryImpossible                 sms.outbound.undelivered
-    any other, or none to be had       no news: it is asked again; after the last time nothing is told
+    any other, or none                 none; the next poll follows, and after the last one nothing is published
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ if TYPE_CHECKING:
     from bridge.domain.outcomes import Style
     from bridge.domain.rules import ReceiptRules
 
-#: The types of the events that tell a receipt, by the status that each is told for (wire reference 4.1).
+#: The event types of receipts by their status (wire reference 4.1).
 TYPES: Mapping[str, str] = {
     "DeliveredToTerminal": events.DELIVERED,
     "DeliveryImpossible": events.UNDELIVERED,
 }
 RECEIPT_TYPES = frozenset(TYPES.values())
-#: Messages of one thread from which on it is read: a page of it is one call, and so is each message's status.
+#: The number of messages from which on their thread is read: one page of it is one call, as is each message's status.
 THREAD_FROM = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentSubmission:
-    """A submission that ended as `sent`, as the ledger remembers it."""
+    """A submission of the ledger that ended as `sent`."""
 
     command_id: str
     index: int
     replay: int
-    #: The provider's.
+    #: The provider's id of the message.
     message_id: str
-    #: The body of the event that told its outcome.
+    #: The body of the outcome's event.
     event: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingReceipt:
-    """A receipt that is awaited, and due to be asked for."""
+    """A pending receipt whose poll is due."""
 
     sent: SentSubmission
     #: Seconds since the epoch.
     sent_at: float
-    #: Whether an event has told it meanwhile: a notification was quicker.
+    #: Whether a notification has already published the receipt.
     published: bool = False
 
 
@@ -71,7 +71,7 @@ class Pair:
 
 
 def next_ask(sent_at: float, now: float, rules: ReceiptRules) -> float | None:
-    """Return when to ask next for the receipt of what was sent at `sent_at`; None if now was the last time.
+    """Return the time of the next poll for a message sent at `sent_at`; None after the last one.
 
     All times are in seconds since the epoch.
     """
@@ -81,12 +81,12 @@ def next_ask(sent_at: float, now: float, rules: ReceiptRules) -> float | None:
     due = rules.first
     while due <= age:
         due *= 2
-    # Where the clock was set back since, not for as long as that as well.
+    # If the clock was set back, the wait must not grow by that.
     return min(sent_at, now) + min(due, rules.max_age)
 
 
 def pair_of(sent: SentSubmission) -> Pair | None:
-    """Return the thread a message is in; None where it can't be told, and so its status not be asked for."""
+    """Return the thread of a message; None if it is not known, so that the status cannot be polled."""
     data = read_outcome(sent.event)
     remote, local = data["destination_address"], data["sender_address"]
     if not isinstance(remote, str) or not isinstance(local, str) or local == DEFAULT_SENDER:
@@ -95,7 +95,7 @@ def pair_of(sent: SentSubmission) -> Pair | None:
 
 
 def by_thread(pending: Iterable[PendingReceipt]) -> Mapping[Pair | None, Sequence[PendingReceipt]]:
-    """Return what is awaited by the thread it is in, in the order it came; None for no thread."""
+    """Group pending receipts by thread, in their order; None stands for an unknown thread."""
     threads: dict[Pair | None, list[PendingReceipt]] = {}
     for one in pending:
         threads.setdefault(pair_of(one.sent), []).append(one)
@@ -103,14 +103,14 @@ def by_thread(pending: Iterable[PendingReceipt]) -> Mapping[Pair | None, Sequenc
 
 
 def receipt_ids(sent: SentSubmission) -> list[str]:
-    """Return the ids of the events that may tell a submission's receipt."""
+    """Return the ids of the possible receipt events of a submission."""
     return [_id(type_, sent) for type_ in TYPES.values()]
 
 
 def receipt_event(sent: SentSubmission, status: str, *, style: Style, now: float) -> events.Event:
-    """Return the event that tells a receipt: the outcome's data with the new status, which is a key of `TYPES`.
+    """Return the event of a receipt: the outcome's data with the new status, which is a key of `TYPES`.
 
-    Whoever learns of it makes the same id. `now` is in seconds since the epoch.
+    Every process makes the same id. `now` is in seconds since the epoch.
     """
     return events.make_event(
         id=_id(TYPES[status], sent),

@@ -1,32 +1,32 @@
-"""What follows the end of one of several processes that nobody asked to end."""
+"""Restart policy of a supervisor, for processes that exit unexpectedly."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
-#: The exit code of a process that finds its configuration, or its ledger, not to be its own: as of sysexits.h.
+#: The exit code for an invalid configuration or a wrong ledger (sysexits.h).
 EX_CONFIG = 78
-#: Seconds until a process is started again after its first death, and at most.
+#: Seconds until the restart after the first exit, and the maximum.
 FIRST_BACKOFF = 0.5
 MAX_BACKOFF = 30.0
-#: Seconds after which a process counts as well: its next death is a first one again.
+#: Seconds after which a process counts as healthy, so that the back-off begins anew.
 WELL = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replace:
-    """Start another one in its place."""
+    """Restart the process."""
 
-    #: Seconds until then.
+    #: Seconds until the restart.
     pause: float
-    #: How many of them died young in a row, this one included.
+    #: Consecutive early exits, including this one.
     deaths: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """End all of them, with this exit code."""
+    """Stop all processes, with this exit code."""
 
     code: int
 
@@ -35,17 +35,17 @@ Consequence: TypeAlias = Replace | End
 
 
 def after_exit(code: int, *, lived: float, deaths: int) -> Consequence:
-    """Return what follows an exit with `code` of a process that `lived` so many seconds, after `deaths` in a row.
+    """Return the consequence of an exit with `code` after `lived` seconds and `deaths` consecutive early exits.
 
     =====================  ===  ==  ==  ==  ==  ==  ==========
-    death in a row           1   2   3   4   5   6  7 and more
-    seconds until another  0.5   1   2   4   8  16  30
+    early exit               1   2   3   4   5   6  7 and more
+    seconds until restart  0.5   1   2   4   8  16  30
     =====================  ===  ==  ==  ==  ==  ==  ==========
     """
     if code == EX_CONFIG:
-        # Another one would find the same, and so will the others.
+        # A new process would find the same, and so will the others.
         return End(code=code)
     deaths = 1 if lived >= WELL else deaths + 1
-    # Bounded before the power is taken: the deaths of months are many.
+    # Bounded before the power is computed: months have many exits.
     doublings = min(deaths - 1, 10)
     return Replace(pause=min(FIRST_BACKOFF * 2**doublings, MAX_BACKOFF), deaths=deaths)

@@ -1,4 +1,4 @@
-"""What configuration decides about sending, as values. All times are in seconds."""
+"""Configured rules for sending, as values. All times are in seconds."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryRules:
-    """How long and how often a submission is tried."""
+    """The retries of a submission."""
 
-    #: From the first attempt on; only an attempt made after it ends in `failed`.
+    #: From the first attempt on; the first failed attempt after it ends the submission as `failed`.
     max_age: float = 86400.0
-    #: The first delay's bound; each further attempt doubles it.
+    #: The upper bound of the first delay; each further attempt doubles it.
     base: float = 0.5
     max_delay: float = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileRules:
-    """What is done about an attempt whose effect is not known."""
+    """The treatment of submissions in doubt."""
 
-    #: How long the provider may take to show in its history what it has accepted.
+    #: The time after which the provider's history is assumed to show every accepted message.
     settle: float = 60.0
-    #: How far its clock may be from ours.
+    #: The maximum difference between the provider's clock and ours.
     skew: float = 120.0
     on_absent: Literal["resend", "park"] = "resend"
     on_unknown: Literal["park", "resend"] = "park"
-    #: How many messages the provider keeps of the whole account, the oldest going first; 0 where it keeps all.
+    #: The number of messages of the account that the provider keeps, the newest; 0 if it keeps all.
     history_cap: int = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitRules:
-    """How many submissions may go out in a second; 0 for any number."""
+    """The rate limits in submissions per second; 0 means no limit."""
 
     account_per_second: float = 0.0
     sender_per_second: float = 0.0
@@ -41,26 +41,26 @@ class LimitRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptRules:
-    """When the provider is asked what became of a message it has accepted: see `bridge.domain.receipts`."""
+    """The schedule of the polls for delivery receipts: see `bridge.domain.receipts`."""
 
-    #: The first time, after it was sent; each time after that it has twice the age.
+    #: The message's age at the first poll; each further poll doubles the age.
     first: float = 30.0
-    #: The last time.
+    #: The message's age at the last poll.
     max_age: float = 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRules:
-    """Everything that a decision about a submission rests on."""
+    """All rules for the decisions about submissions."""
 
-    #: How long a claim lives.
+    #: The lease of a claim.
     lease: float = 120.0
-    #: Crashes of a claim's worker after which a submission is given up.
+    #: Worker crashes during a claim after which the submission is given up.
     poison_after: int = 5
-    #: How long after a restore every id that the ledger does not know is looked up; 0 for none of them.
+    #: The time after a restore during which every id that the ledger does not know is looked up; 0 for no lookups.
     restored_lookup: float = 3600.0
     retry: RetryRules = field(default_factory=RetryRules)
     reconcile: ReconcileRules = field(default_factory=ReconcileRules)
     limits: LimitRules = field(default_factory=LimitRules)
-    #: None where nobody asks for receipts.
+    #: None if receipts are not polled.
     receipts: ReceiptRules | None = None

@@ -1,8 +1,7 @@
-"""Ids of commands as logs and traces have them: whole, but for a phone number in them.
+"""Command ids for logs and traces, with phone numbers masked.
 
-A service may make an id of a recipient's number. So the numbers of the id's own command are hidden in it, and nothing
-else: an order number or a date stays, and can be searched for. Where nothing is known of the command, any run of digits
-may be a number.
+A service may make an id from a recipient's number. So only the numbers of the id's own command are hidden in it; an
+order number or a date stays searchable. If nothing is known of the command, any long run of digits is hidden.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def shown_id(parsed: Parsed) -> Shown | None:
-    """Return the id of what was on the queue; None where it has none."""
+    """Return the id of a parsed command for logs; None if it has none."""
     if isinstance(parsed, Malformed):
         return None if parsed.id is None else shown_beside(parsed.id, parsed.addresses)
     return None if parsed.id is None else show_id(parsed.id, lambda: _numbers(parsed))
 
 
 def shown_beside(given: str, addresses: tuple[object, ...] | None) -> Shown:
-    """Return an id of which all that is known is what stands beside it in fields for addresses; None for nothing."""
+    """Return an id for logs, with the values of its command's address fields; None if they are not known."""
     if addresses is None:
         return Shown(mask_numbers(given))
     return show_id(given, lambda: numbers_in(str(addresses)))

@@ -1,8 +1,8 @@
-"""JSON from outside, read to the letter of RFC 8259 and within bounds.
+"""Strict JSON parser (RFC 8259) for untrusted input, with limits.
 
-`json.loads` takes more than JSON (NaN, a key twice, UTF-16) and fails on some of it with errors nobody
-expects of a parser (RecursionError, the interpreter's limit on digits). Here whatever is not plain JSON has
-one error with a reason. Strings are kept as they are, lone surrogates too (RFC 8259 section 8.2).
+`json.loads` accepts more than JSON (NaN, duplicate keys, UTF-16) and fails on some input with unexpected errors
+(RecursionError, the interpreter's limit on digits). Here all invalid input raises one error with a reason. Strings stay
+unchanged, including lone surrogates (RFC 8259 section 8.2).
 """
 
 from __future__ import annotations
@@ -15,23 +15,22 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: Characters a number may have. The longest double needs 24, a 256-bit integer 78.
+#: Characters of a number at most. The longest double needs 24, a 256-bit integer 78.
 MAX_NUMBER_LENGTH = 100
 
-#: A key that can be named in a reason: an ordinary field name, neither a phone number nor text that somebody
-#: wants to see in our logs.
+#: A key that may be named in a reason: an ordinary field name, neither a phone number nor a text injected for the logs.
 _NAMEABLE = re.compile(r"(?!.*[0-9]{5})[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 
 
 class NotStrictJSON(ValueError):
-    """The body is not JSON as RFC 8259 has it, or beyond the bounds; names no value, so it may be logged."""
+    """The body is not JSON by RFC 8259, or exceeds a limit. The text contains no value and may be logged."""
 
 
 def loads(body: bytes, *, max_depth: int) -> object:
-    """Return what `body` says, at most `max_depth` arrays and objects inside each other.
+    """Return the value in `body`, with at most `max_depth` levels of arrays and objects.
 
     Raises:
-        NotStrictJSON: with a reason that reads on after a name, as in "the body is not UTF-8".
+        NotStrictJSON: with a reason that continues a name, as in "the body is not UTF-8".
 
     """
     try:
@@ -40,7 +39,7 @@ def loads(body: bytes, *, max_depth: int) -> object:
         raise NotStrictJSON(f"is not JSON: line {e.lineno} column {e.colno}") from None
     except RecursionError:
         raise _too_deep(max_depth) from None
-    # A body with no more brackets than levels can't be too deep: nearly all are done here.
+    # A body without more brackets than levels cannot be too deep; this covers nearly all bodies.
     if body.count(b"[") + body.count(b"{") > max_depth:
         _check_depth(value, max_depth)
     return value
@@ -56,7 +55,7 @@ def _text(body: bytes) -> str:
 
 
 def _check_depth(value: object, max_depth: int) -> None:
-    """Go down level by level, so that the check itself has no depth."""
+    """Check level by level, without recursion."""
     level = [value]
     for _ in range(max_depth):
         level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]

@@ -1,4 +1,4 @@
-"""Submissions as they go to the provider, and how their calls ended."""
+"""Submissions in the form for the provider, and the results of their calls."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """One message to one destination, as it goes to the provider (wire reference 4.1)."""
+    """One message to one destination, in the form for the provider (wire reference 4.1)."""
 
     command_id: str | None
     index: int
-    #: As the provider takes it: E.164 where it can be told, else as the command wrote it.
+    #: E.164 if it can be derived, else as in the command.
     destination_address: str = field(repr=False)
-    #: The same, or ``default``.
+    #: E.164 or as in the command, or ``default``.
     sender_address: str = field(repr=False)
     message: str = field(repr=False)
-    #: W3C trace context of the command, where it has one.
+    #: The W3C trace context of the command, if it has one.
     traceparent: str | None = None
-    #: After when it is not submitted any more, in seconds since the epoch; None for never.
+    #: The latest time for the call, in seconds since the epoch; None for no limit.
     expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempted:
-    """How a submission's calls ended."""
+    """The result of a submission's calls."""
 
     answer: Answer
-    #: HTTP calls made for it this time; a repeat after a token's renewal is part of its attempt, and one that found no
-    #: connection or no token is an attempt, too. 0 where there was no time for any: then `answer` is `Unsent`, and
-    #: says nothing of the provider.
+    #: HTTP calls made this time. A repeat after a token renewal is part of its attempt; a call without a connection or
+    #: token counts as an attempt too. 0 if there was no time for a call: then `answer` is `Unsent`, and not from the
+    #: provider.
     attempts: int
-    #: Why each of them failed that was repeated at once, in their order; the last one's reason is in `answer`.
+    #: The errors of the calls that were repeated at once, in their order; the last call's error is in `answer`.
     repeated: tuple[ProviderError, ...] = ()

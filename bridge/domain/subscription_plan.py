@@ -1,7 +1,8 @@
-"""Channels and subscriptions as configuration wants them: what stays, what is made, what of ours can go.
+"""Plan of channels and subscriptions: those to keep, to create and to remove.
 
-Ours is what has our correlator; nothing else is used or touched. A channel of ours is *right* while it posts to the
-configured URL with a configured authorization, else it is *stale*. Nothing goes before what takes its place is there.
+Only objects with the configured correlator are the bridge's own; others are neither used nor changed. An own channel is
+*right* while it posts to the configured URL with a configured authorization, else it is *stale*. An object is removed
+only after its replacement exists.
 """
 
 from __future__ import annotations
@@ -17,46 +18,46 @@ if TYPE_CHECKING:
 
     from bridge.domain.notification_channels import Channel, Subscription
 
-#: ``leave`` is said of what `prune` would remove, ``fail`` of what could not be done.
+#: ``leave`` marks objects that `prune` would remove, ``fail`` steps that failed.
 Action: TypeAlias = Literal["keep", "make", "remove", "leave", "fail"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """What configuration says of notifications."""
+    """The configured channel and numbers."""
 
-    #: The ``clientCorrelator`` of everything that is ours.
+    #: The ``clientCorrelator`` of the bridge's own objects.
     correlator: str
     webhook_url: str = field(repr=False)
-    #: Any of them will do; the first is given to a new channel. None: notifications come without.
+    #: The accepted authorizations; a new channel gets the first. Empty: notifications have none.
     authorizations: tuple[str, ...] = field(default=(), repr=False)
-    #: In E.164, each once. None named: the account's default number.
+    #: In E.164, without duplicates. Empty: the account's default number.
     numbers: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def targets(self) -> tuple[str | None, ...]:
-        """The numbers to subscribe to; None stands for the default one."""
+        """The numbers to subscribe to; None stands for the default number."""
         return self.numbers or (None,)
 
     @property
     def authorization(self) -> str | None:
-        """What a new channel is given."""
+        """The authorization of a new channel."""
         return self.authorizations[0] if self.authorizations else None
 
     def strictly(self) -> Declared:
-        """Return the same with the first authorization alone."""
+        """Return a copy with only the first authorization."""
         return replace(self, authorizations=self.authorizations[:1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Present:
-    """What the provider has, of whomever it is."""
+    """All channels and subscriptions at the provider, including those of other applications."""
 
     channels: Sequence[Channel]
     subscriptions: Sequence[Subscription]
 
     def without(self, gone: Collection[Step]) -> Present:
-        """Return the same less the things of those steps."""
+        """Return a copy without the objects of these steps."""
         ids = {(step.what, step.id) for step in gone}
         return Present(
             channels=[one for one in self.channels if ("channel", one.id) not in ids],
@@ -66,21 +67,21 @@ class Present:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One thing to do or done. It holds no secret."""
+    """One planned or completed step. It contains no secret."""
 
     action: Action
     what: Literal["channel", "subscription"]
-    #: None while it is not made.
+    #: None until the object is created.
     id: str | None = None
-    #: In E.164 where it can be told; None for a channel, and for the default number while it is not made.
+    #: In E.164 if it can be derived; None for a channel, and for the default number until it is created.
     number: str | None = field(default=None, repr=False)
     why: str | None = None
 
 
 def plan(declared: Declared, present: Present, *, prune: bool) -> tuple[Step, ...]:
-    """Return what has to be done, in its order; what is to be removed supposes that all the rest went well.
+    """Return the steps in their order; the removals assume that all other steps succeed.
 
-    With `prune` what is stale goes, and a channel with another authorization than the first is stale.
+    With `prune` stale objects are removed, and a channel with an authorization other than the first is stale.
     """
     view = _View.of(declared, present, prune=prune)
     steps = [
@@ -98,18 +99,18 @@ def plan(declared: Declared, present: Present, *, prune: bool) -> tuple[Step, ..
 
 
 def removals(declared: Declared, present: Present, *, prune: bool) -> tuple[Step, ...]:
-    """Return what can go now: only what has another in its place already."""
+    """Return the removals that are possible now: only of objects whose replacements exist."""
     view = _View.of(declared, present, prune=prune)
     return tuple(view.surplus(view.covered(), prune=prune))
 
 
 def right_channel(declared: Declared, channels: Sequence[Channel]) -> Channel | None:
-    """Return the channel to use, the same one whoever asks; None where it is to be made."""
+    """Return the channel to use, the same in every process; None if it has to be created."""
     return next(iter(_right(declared, channels)), None)
 
 
 def is_as_asked(declared: Declared, made: Subscription, *, notify: str | None, number: str | None) -> bool:
-    """Whether a subscription that was just made would be known again; otherwise each look would make another."""
+    """Whether a new subscription would be recognized later; otherwise each check would create another one."""
     is_named = number is None or number_of(made) == number
     return is_named and (made.correlator, made.notify) == (declared.correlator, notify)
 
@@ -117,9 +118,9 @@ def is_as_asked(declared: Declared, made: Subscription, *, notify: str | None, n
 def listed_otherwise(
     declared: Declared, present: Present, steps: Sequence[Step], *, callback: str | None
 ) -> frozenset[Step]:
-    """Return what of `steps` was made, with the channel `callback`, and would not be known again from the list.
+    """Return the created objects of `steps`, with the channel `callback`, that the list shows differently.
 
-    With a channel goes all that was made to use it. What is not listed at all may yet be.
+    If it is a channel, all objects created for it are returned too. Objects that are not listed may appear later.
     """
     made = {(step.what, step.id): step for step in steps if step.action == "make"}
     for channel in present.channels:
@@ -136,7 +137,7 @@ def listed_otherwise(
 
 
 def number_of(subscription: Subscription) -> str | None:
-    """Return the number in E.164 where it can be told, else as the provider has it."""
+    """Return the number in E.164 if it can be derived, else the provider's form."""
     written = subscription.destination_address
     try:
         return written and parse_address(written, default_region=None).wire
@@ -145,7 +146,7 @@ def number_of(subscription: Subscription) -> str | None:
 
 
 def _right(declared: Declared, channels: Sequence[Channel]) -> list[Channel]:
-    """Return what may be used, the best first: of two bridges that made one each, both keep the same."""
+    """Return the usable channels, the best first: if two bridges created one each, both keep the same."""
     accepted: tuple[str | None, ...] = declared.authorizations or (None,)
     right = [
         channel
@@ -159,12 +160,12 @@ def _right(declared: Declared, channels: Sequence[Channel]) -> list[Channel]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
-    """What the provider has, sorted by what it is to us."""
+    """The provider's objects, classified by the configuration."""
 
     declared: Declared
     present: Present
     right: list[Channel]
-    #: The subscription that stands for each target.
+    #: The subscription for each target.
     kept: dict[str | None, Subscription]
 
     @classmethod
@@ -176,7 +177,7 @@ class _View:
             if subscription.correlator == declared.correlator and subscription.notify in _callbacks(
                 right[:1]
             ):
-                # Which number is the default one only the provider knows: any of ours will do.
+                # Only the provider knows which number is the default: any own subscription counts.
                 kept.setdefault(number_of(subscription) if declared.numbers else None, subscription)
         kept = {target: kept[target] for target in declared.targets if target in kept}
         return cls(declared=declared, present=present, right=right, kept=kept)
@@ -186,20 +187,20 @@ class _View:
         return self.right[0] if self.right else None
 
     def covered(self) -> set[str | None]:
-        """Return the numbers that somebody is told of by the chosen channel."""
+        """Return the numbers whose notifications go to the chosen channel."""
         return {number_of(subscription) for subscription in self.kept.values()}
 
     def promised(self) -> set[str | None]:
-        """Return the numbers that will be covered; whatever number we have may be the default one."""
+        """Return the numbers that will be covered; without configured numbers, any number may be the default one."""
         if self.kept or self.declared.numbers:
             return self.covered() | set(self.declared.numbers)
         return {number_of(subscription) for subscription in self.present.subscriptions}
 
     def surplus(self, covered: Collection[str | None], *, prune: bool) -> Iterator[Step]:
-        """Yield what of ours is not needed: what is there twice goes in any case, what is stale only with `prune`."""
+        """Yield the own objects that are not needed: duplicates are always removed, stale objects only with `prune`."""
         in_use = set()
         for subscription in sorted(self.present.subscriptions, key=lambda one: one.id):
-            why = self._why_not(subscription, covered)
+            why = self._reason_against_subscription(subscription, covered)
             action = _action(why, prune=prune)
             if action != "remove":
                 in_use.add(subscription.notify)
@@ -207,16 +208,18 @@ class _View:
                 number = number_of(subscription)
                 yield Step(action=action, what="subscription", id=subscription.id, number=number, why=why)
         for channel in sorted(self.present.channels, key=lambda one: one.id):
-            why = self._why_no(channel)
+            why = self._reason_against_channel(channel)
             action = _action(why, prune=prune)
             if action == "remove" and channel.callback in in_use:
-                # Others may use it too, and a number of ours may have no other yet.
+                # Other subscriptions may use it, and an own number may have no other channel yet.
                 action, why = "leave", "it is still in use"
             if action is not None:
                 yield Step(action=action, what="channel", id=channel.id, why=why)
 
-    def _why_not(self, subscription: Subscription, covered: Collection[str | None]) -> str | None:
-        """Return why a subscription of ours is not needed; None where it is, or is not ours to judge."""
+    def _reason_against_subscription(
+        self, subscription: Subscription, covered: Collection[str | None]
+    ) -> str | None:
+        """Return why an own subscription is not needed; None if it is needed, or is not the bridge's own."""
         if subscription.correlator != self.declared.correlator or subscription in self.kept.values():
             return None
         used = [one for one in self.present.channels if one.callback == subscription.notify]
@@ -232,8 +235,8 @@ class _View:
             return "its channel is stale"
         return TWICE if named else "its number is not configured"
 
-    def _why_no(self, channel: Channel) -> str | None:
-        """Return why a channel of ours is not needed; None where it is, or is not ours."""
+    def _reason_against_channel(self, channel: Channel) -> str | None:
+        """Return why an own channel is not needed; None if it is needed, or is not the bridge's own."""
         if (
             channel.correlator != self.declared.correlator
             or channel.webhook_url is None
@@ -246,8 +249,8 @@ class _View:
         return "it has another URL" if other_url else "it has another authorization"
 
 
-#: Why something goes without `prune`: whoever is told twice hears everything twice.
-TWICE = "it is there twice"
+#: The reason for a removal without `prune`: a duplicate delivers every notification twice.
+TWICE = "it is a duplicate"
 
 
 def _action(why: str | None, *, prune: bool) -> Action | None:

@@ -1,4 +1,4 @@
-"""Fields of a command that it does not have: a mistyped `expiresat` would silently send an old code."""
+"""Unknown fields of a command: with a mistyped `expiresat`, an expired code would be sent."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bridge.domain.masks import mask_numbers
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-#: Of one command: names that are shown, and characters of each.
+#: The number of names shown for one command, and the characters of each.
 MOST = 10
 LONGEST = 50
 
 
 def unknown_fields(document: Mapping[str, object], known: Collection[str]) -> tuple[str, ...]:
-    """Return the names in `document` that are not among `known`, at most `MOST` and fit to be shown."""
+    """Return at most `MOST` names in `document` that are not in `known`, masked for logs."""
     if all(name in known for name in document):
         return ()
     names = itertools.islice((name for name in document if name not in known), MOST)
@@ -25,7 +25,7 @@ def unknown_fields(document: Mapping[str, object], known: Collection[str]) -> tu
 
 
 def reasons(unknown: Iterable[str], known: Collection[str]) -> list[str]:
-    """Return why a command with the fields `unknown` is not valid, where that is asked for."""
+    """Return the reasons against the fields `unknown`, for the setting that rejects them."""
     return [f'"{name}" is not a field of a command{_meant(name, known)}' for name in unknown]
 
 

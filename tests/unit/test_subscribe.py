@@ -146,7 +146,7 @@ def test_the_plan_makes_what_is_missing_and_removes_what_is_there_twice(
 
 
 REASONS = {
-    "twice": "it is there twice",
+    "twice": "it is a duplicate",
     "gone": "its channel is gone",
     "stale": "its channel is stale",
     "unasked": "its number is not configured",
