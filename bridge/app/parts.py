@@ -15,7 +15,7 @@ from bridge.adapters.amqp.tls import TlsFileUnusable, check_files
 from bridge.adapters.amqp.topology import Topology
 from bridge.domain.commands import CommandRules
 from bridge.domain.events import outgoing_event
-from bridge.domain.outcomes import Style
+from bridge.domain.outcomes import EventFormat
 from bridge.settings import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ def command_rules(settings: Settings) -> CommandRules:
     )
 
 
-def style(settings: Settings) -> Style:
+def style(settings: Settings) -> EventFormat:
     """Return how events are written."""
-    return Style(source=settings.broker.names.source, camel_case=settings.events.camel_case)
+    return EventFormat(source=settings.broker.names.source, camel_case=settings.events.camel_case)
 
 
 def message_maker(settings: Settings) -> Callable[[Event], Outgoing]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
 from bridge.domain.ledger.endings import NextStep
-from bridge.domain.outcomes import Outcome, Style, SubmissionResult, deferred_event
+from bridge.domain.outcomes import EventFormat, Outcome, SubmissionResult, deferred_event
 from bridge.domain.reconciliation import FIRST_LOOKUP, IMPOSSIBLE
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Judgement:
     traceparent: str | None = None
 
 
-def judge(call: Judgement, *, retry: RetryRules, style: Style) -> NextStep:
+def judge(call: Judgement, *, retry: RetryRules, style: EventFormat) -> NextStep:
     """Decide what follows an answer."""
     answer = call.answer
     match answer:
@@ -84,7 +84,7 @@ def _accepted(call: Judgement, answer: Accepted) -> NextStep:
     return NextStep(outcome=Outcome.UNDELIVERABLE if impossible else Outcome.SENT, result=result)
 
 
-def _look_up(call: Judgement, result: SubmissionResult, style: Style) -> NextStep:
+def _look_up(call: Judgement, result: SubmissionResult, style: EventFormat) -> NextStep:
     retry_at = call.now + FIRST_LOOKUP
     return NextStep(
         outcome=None,
@@ -95,7 +95,7 @@ def _look_up(call: Judgement, result: SubmissionResult, style: Style) -> NextSte
     )
 
 
-def _unsent(call: Judgement, answer: Unsent, retry: RetryRules, style: Style) -> NextStep:
+def _unsent(call: Judgement, answer: Unsent, retry: RetryRules, style: EventFormat) -> NextStep:
     result = _failed(call, answer.error)
     if call.now - call.first_attempt_at >= retry.max_age:
         return NextStep(outcome=Outcome.FAILED, result=result)
@@ -125,7 +125,7 @@ def _delay(call: Judgement, retry_after: float | None, retry: RetryRules) -> flo
     return max(call.chance * bound, retry_after or 0.0)
 
 
-def _deferred(call: Judgement, result: SubmissionResult, retry_at: float, style: Style) -> Event:
+def _deferred(call: Judgement, result: SubmissionResult, retry_at: float, style: EventFormat) -> Event:
     return deferred_event(
         call.command,
         call.index,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bridge.domain.ledger import StoredEvent
     from bridge.domain.messages import Outgoing
     from bridge.domain.names import Names
-    from bridge.domain.outcomes import Outcome, Style
+    from bridge.domain.outcomes import EventFormat, Outcome
     from bridge.domain.rules import LedgerRules
 
 
@@ -34,7 +34,7 @@ class SendRules:
 
     commands: CommandRules
     ledger: LedgerRules
-    style: Style
+    style: EventFormat
     names: Names
 
 

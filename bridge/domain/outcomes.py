@@ -35,7 +35,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Style:
+class EventFormat:
     """The source and the spelling of this bridge's events."""
 
     #: CloudEvents `source`: ``/sms-bridge/<prefix>``.
@@ -64,7 +64,7 @@ def outcome_event(
     index: int,
     result: SubmissionResult,
     *,
-    style: Style,
+    style: EventFormat,
     now: float,
     traceparent: str | None = None,
 ) -> events.Event:
@@ -88,7 +88,7 @@ def deferred_event(
     result: SubmissionResult,
     *,
     retry_at: float,
-    style: Style,
+    style: EventFormat,
     now: float,
     traceparent: str | None = None,
 ) -> events.Event:
@@ -111,7 +111,7 @@ def invalid_event(
     malformed: Malformed,
     body_hash: str,
     *,
-    style: Style,
+    style: EventFormat,
     now: float,
     name: str = "invalid",
     traceparent: str | None = None,

@@ -204,7 +204,7 @@ def _first_object(value: object) -> _Object:
 
 
 def _text(value: object) -> str | None:
-    """Return the printable text of a value; None if there is none."""
+    """Return the printable text of a value; None if it has no text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     return shorten(printable(str(value)[: MAX_MESSAGE_LENGTH + 1]), MAX_MESSAGE_LENGTH).strip() or None

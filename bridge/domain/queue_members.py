@@ -58,7 +58,7 @@ def shortages(nodes: Collection[str], queues: Iterable[QueueMembers]) -> Iterato
 
 
 def unseen(expected: Collection[str], queues: Iterable[QueueMembers]) -> str | None:
-    """Return a text with the queues whose members are not shown; None if there are none."""
+    """Return a text with the queues whose members are not shown; None if there are no such queues."""
     lacking = set(expected) - {queue.queue for queue in queues}
     return f"{_some(list(lacking))}: the management API shows no members" if lacking else None
 

@@ -25,7 +25,7 @@ from bridge.domain.outcomes import read_outcome
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from bridge.domain.outcomes import Style
+    from bridge.domain.outcomes import EventFormat
     from bridge.domain.rules import ReceiptRules
 
 #: The event types of receipts by their status (wire reference 4.1).
@@ -107,7 +107,7 @@ def receipt_ids(sent: SentSubmission) -> list[str]:
     return [_id(type_, sent) for type_ in TYPES.values()]
 
 
-def receipt_event(sent: SentSubmission, status: str, *, style: Style, now: float) -> events.Event:
+def receipt_event(sent: SentSubmission, status: str, *, style: EventFormat, now: float) -> events.Event:
     """Return the event of a receipt: the outcome's data with the new status, which is a key of `TYPES`.
 
     Every process makes the same id. `now` is in seconds since the epoch.

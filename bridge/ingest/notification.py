@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from bridge.domain.events import Event
-    from bridge.domain.outcomes import Style
+    from bridge.domain.outcomes import EventFormat
     from bridge.ingest.actions import EventSteps, NotificationSteps
 
 #: Seconds until the owner of a receipt is looked up again, and the share of the time left that this may take.
@@ -50,7 +50,7 @@ SHARE = 0.25
 class NotificationRules:
     """How notifications are read."""
 
-    style: Style
+    style: EventFormat
     #: The country of numbers that are written without one.
     default_region: str | None = None
 
@@ -114,7 +114,7 @@ class NotificationFlow:
 
     # --- receipts ------------------------------------------------------------------------------------------------
 
-    def _find_owner(self, event: Event, style: Style, now: float) -> NotificationSteps:
+    def _find_owner(self, event: Event, style: EventFormat, now: float) -> NotificationSteps:
         """Make a receipt that the provider posts by itself the event of the submission that it is about.
 
         A message that the ledger does not know is somebody else's, sent from elsewhere in the account; its receipt

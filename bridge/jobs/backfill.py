@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bridge.domain.backfill import CatchUpRules
     from bridge.domain.events import Event
     from bridge.domain.history import KeptThread
-    from bridge.domain.outcomes import Style
+    from bridge.domain.outcomes import EventFormat
     from bridge.ports import Archive, Clock, Progress
 
 _log = structlog.get_logger()
@@ -77,7 +77,7 @@ class CatchUp:
         open_memory: Callable[[], Memory],
         publish: Callable[[Event], NotificationResult],
         *,
-        style: Style,
+        style: EventFormat,
         rules: CatchUpRules,
         clock: Clock,
     ) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from bridge.domain.events import Event
     from bridge.domain.messages import Outgoing
-    from bridge.domain.outcomes import Style
+    from bridge.domain.outcomes import EventFormat
     from bridge.domain.receipts import PendingReceipt, SentSubmission
     from bridge.domain.rules import ReceiptRules
     from bridge.jobs.receipt_calls import StatusPolling
@@ -65,7 +65,7 @@ class PollerRules:
     receipts: ReceiptRules
     #: How many are taken from the ledger at once.
     batch: int
-    style: Style
+    style: EventFormat
 
 
 class ReceiptPoller(StoreWorker["Receipts"]):

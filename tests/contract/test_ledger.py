@@ -36,7 +36,7 @@ from bridge.domain.ledger import (
 )
 from bridge.domain.lineage import Remembered
 from bridge.domain.match_keys import text_key
-from bridge.domain.outcomes import Outcome, Style, SubmissionResult
+from bridge.domain.outcomes import EventFormat, Outcome, SubmissionResult
 from bridge.domain.rules import LedgerRules, LimitRules
 from bridge.ports import ChangeRefused, Ledger, LedgerUnavailable, LedgerUnusable
 from tests.fakes.ledger import MemoryLedger
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
     from bridge.domain.ledger import Change
 
-STYLE = Style(source="/sms-bridge/sms")
+STYLE = EventFormat(source="/sms-bridge/sms")
 RULES = LedgerRules(lease=30.0)
 
 

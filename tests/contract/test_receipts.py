@@ -15,7 +15,7 @@ from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.events import event_id
 from bridge.domain.ledger import Claim, NextStep, RecordAnswer, SubmissionId
-from bridge.domain.outcomes import Outcome, Style, SubmissionResult
+from bridge.domain.outcomes import EventFormat, Outcome, SubmissionResult
 from bridge.domain.receipts import SentSubmission
 from bridge.domain.rules import LedgerRules, ReceiptRules
 from tests.fakes.ledger import MemoryLedger, MemoryReceipts, MemorySeen
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bridge.ports import Ledger, Receipts, Seen
 
 NOW = 1_800_000_000.0
-STYLE = Style(source="/sms-bridge/sms")
+STYLE = EventFormat(source="/sms-bridge/sms")
 RULES = ReceiptRules(first=30.0)
 DELIVERED = "sms.outbound.delivered"
 

@@ -26,7 +26,7 @@ from bridge.domain.ledger import ClockSet, HasOutcome, RecordedResult, StoredEve
 from bridge.domain.match_keys import match_key, text_key
 from bridge.domain.messages import Delivery
 from bridge.domain.outcome_messages import scheduled_copy
-from bridge.domain.outcomes import Outcome, Style
+from bridge.domain.outcomes import EventFormat, Outcome
 from bridge.domain.rules import LedgerRules, LimitRules, ReconcileRules, RetryRules
 from bridge.domain.submissions import Attempted
 from bridge.settings import Settings
@@ -73,7 +73,7 @@ SKEW = 120.0
 #: Seconds until the provider shows all accepted messages.
 LONGEST_LAG = 161.0
 NUMBER = "+16131234567"
-STYLE = Style(source="/sms-bridge/sms")
+STYLE = EventFormat(source="/sms-bridge/sms")
 ERROR = ProviderError(name="http")
 #: Actions that a worker does in the same iteration of its loop.
 AT_ONCE = (PublishOutcome, PublishDeferral, PublishInvalid, PublishCopy, ReturnDeadLetter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bridge.domain.outcomes import Outcome, Style, SubmissionResult, outcome_event
+from bridge.domain.outcomes import EventFormat, Outcome, SubmissionResult, outcome_event
 from bridge.domain.receipts import SentSubmission
 from tests.harness.commands import NOW, read_command
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-STYLE = Style(source="/sms-bridge/sms")
+STYLE = EventFormat(source="/sms-bridge/sms")
 OURS, THEIRS = "+16139998877", "+16131234567"
 
 
@@ -21,7 +21,9 @@ def command(command_id: str = "c1", **fields: object) -> SendSms:
     return read_command(own | fields)
 
 
-def sent(command_id: str = "c1", *, style: Style = STYLE, replay: int = 0, **result: Any) -> SentSubmission:
+def sent(
+    command_id: str = "c1", *, style: EventFormat = STYLE, replay: int = 0, **result: Any
+) -> SentSubmission:
     """Return a submission that was sent as the message ``m-<command id>``."""
     message_id = f"m-{command_id}"
     given: dict[str, Any] = {

@@ -13,7 +13,7 @@ from bridge.adapters.cpaas.archive import CpaasArchive
 from bridge.domain.backfill import ACCOUNT, GRACE, CatchUpRules
 from bridge.domain.notification_events import to_event
 from bridge.domain.notifications import parse_notification
-from bridge.domain.outcomes import Style
+from bridge.domain.outcomes import EventFormat
 from bridge.jobs.backfill import CatchingUp, CatchUp
 from bridge.ports import ArchiveUnavailable
 from bridge.ports.http_results import NotificationResult
@@ -90,7 +90,7 @@ class Model:
             self.archive,
             lambda: self.memory,
             publish,
-            style=Style(source="/sms-bridge/sms"),
+            style=EventFormat(source="/sms-bridge/sms"),
             rules=RULES,
             clock=self.clock,
         )

@@ -17,7 +17,7 @@ from bridge.domain.evidence import Evidence, HistoryExtract
 from bridge.domain.ledger import Claim, Lookup, RecordedResult, Replay, Resolve
 from bridge.domain.match_keys import text_key
 from bridge.domain.messages import Delivery
-from bridge.domain.outcomes import Outcome, Style
+from bridge.domain.outcomes import EventFormat, Outcome
 from bridge.domain.rules import LedgerRules, ReconcileRules
 from tests.fakes.ledger import MemoryLedger
 
@@ -187,7 +187,7 @@ def replayed(replay: Replay, index: int, *messages: Evidence) -> Outcome | None:
     """Replay into an empty ledger with `messages` as the history, and return the result."""
     command = parse_command(BODY, None, rules=RULES, now=NOW)
     assert isinstance(command, SendSms)
-    ledger, style = MemoryLedger(), Style(source="/sms-bridge/sms")
+    ledger, style = MemoryLedger(), EventFormat(source="/sms-bridge/sms")
     rules = LedgerRules(reconcile=ReconcileRules(settle=0.0, on_absent="resend"))
     claim = Claim(command=command, index=index, owner="o", now=NOW, style=style, rules=rules, replay=replay)
     assert isinstance(ledger.apply([claim])[0], Lookup)

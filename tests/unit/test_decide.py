@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.domain.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
 from bridge.domain.judgement import THROTTLED, Judgement, judge
-from bridge.domain.outcomes import Outcome, Style
+from bridge.domain.outcomes import EventFormat, Outcome
 from bridge.domain.reconciliation import FIRST_LOOKUP
 from bridge.domain.rules import RetryRules
 from tests.harness.commands import NOW, read_command
@@ -20,7 +20,7 @@ from tests.harness.contract_check import event_of
 if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
 
-STYLE = Style(source="/sms-bridge/sms")
+STYLE = EventFormat(source="/sms-bridge/sms")
 ERROR = ProviderError(name="serviceException", exception_id="SVC0002", message="bad", http_status=400)
 ACCEPTED = Accepted(
     message_id="m-1", sender_address="+16139998877", delivery_status="DeliveredToNetwork", http_status=201

@@ -19,7 +19,7 @@ from bridge.domain.events import event_id, rfc3339
 from bridge.domain.evidence import HistoryExtract
 from bridge.domain.ledger import Call, Claim, Lookup, NotBefore, RecordedResult, Resolve
 from bridge.domain.messages import Delivery, Outgoing
-from bridge.domain.outcomes import Outcome, Style
+from bridge.domain.outcomes import EventFormat, Outcome
 from bridge.settings import Settings
 from tests.fakes.ledger import MemoryLedger
 from tests.fakes.publisher import FakePublisher
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 RULES = CommandRules()
 NOW = 1_800_000_000.0
-STYLE = Style(source="/sms-bridge/sms")
+STYLE = EventFormat(source="/sms-bridge/sms")
 
 
 class Model:

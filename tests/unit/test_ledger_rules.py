@@ -38,7 +38,7 @@ from bridge.domain.ledger import (
 )
 from bridge.domain.ledger.claim import OVERDUE, POLL_AGAIN
 from bridge.domain.match_keys import text_key
-from bridge.domain.outcomes import Outcome, Style, SubmissionResult
+from bridge.domain.outcomes import EventFormat, Outcome, SubmissionResult
 from bridge.domain.rules import LedgerRules, ReconcileRules, RetryRules
 from tests.harness.commands import NOW, read_command
 from tests.harness.contract_check import event_of
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
 LEASE = 30.0
-STYLE = Style(source="/sms-bridge/sms")
+STYLE = EventFormat(source="/sms-bridge/sms")
 
 
 def command(*, to: str = "+16131234567", message: str = "hi", **changes: float) -> SendSms:

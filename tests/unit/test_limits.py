@@ -28,14 +28,14 @@ from bridge.domain.ledger import (
 )
 from bridge.domain.ledger.claim import SHORT_WAIT
 from bridge.domain.ledger.limits import ACCOUNT, LAPSE, NO_RESERVATION, Reservation, hold_back
-from bridge.domain.outcomes import Outcome, Style, SubmissionResult
+from bridge.domain.outcomes import EventFormat, Outcome, SubmissionResult
 from bridge.domain.rules import LedgerRules, LimitRules
 from tests.harness.commands import NOW, read_command
 
 if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
 
-STYLE = Style(source="/sms-bridge/sms")
+STYLE = EventFormat(source="/sms-bridge/sms")
 A, B = "+16139998877", "+16139998878"
 
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bridge
-from bridge.domain.outcomes import Style
+from bridge.domain.outcomes import EventFormat
 from bridge.ingest.notification import NotificationFlow, NotificationRules
 from tests.harness.http_server import make_hook, serving
 from tests.harness.raw_http import Client
@@ -31,7 +31,7 @@ SIZE = 64 * 1024
 #: Seconds of this thread's processor time. The slowest body takes a tenth, and one with quadratic time takes many
 # times as much.
 LIMIT = 0.4
-RULES = NotificationRules(style=Style(source="/s", camel_case=True), default_region="US")
+RULES = NotificationRules(style=EventFormat(source="/s", camel_case=True), default_region="US")
 HEAD = b"POST /hook HTTP/1.1\r\nHost: bridge\r\n"
 
 

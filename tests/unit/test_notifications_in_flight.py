@@ -9,7 +9,7 @@ import pytest
 
 from bridge.adapters.clock import SystemClock
 from bridge.domain.events import INBOUND_RECEIVED, make_event
-from bridge.domain.outcomes import Style
+from bridge.domain.outcomes import EventFormat
 from bridge.ingest.execution import NotificationSettings
 from bridge.ingest.executor import NotificationExecutor
 from bridge.ingest.notification import NotificationFlow, NotificationRules
@@ -55,7 +55,7 @@ def executing(
     clock = SystemClock()
     return NotificationExecutor(
         NotificationSettings(
-            rules=NotificationRules(style=Style(source="/s")), confirm_timeout=within, limit=limit
+            rules=NotificationRules(style=EventFormat(source="/s")), confirm_timeout=within, limit=limit
         ),
         memory or FakeMemory(),
         publishing,

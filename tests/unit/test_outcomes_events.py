@@ -13,8 +13,8 @@ from bridge.domain.answers import ProviderError
 from bridge.domain.commands import Malformed, SendSms
 from bridge.domain.events import DEAD, NAMESPACE, TERMINAL, Event, event_id, make_event, rfc3339
 from bridge.domain.outcomes import (
+    EventFormat,
     Outcome,
-    Style,
     SubmissionResult,
     deferred_event,
     invalid_event,
@@ -25,8 +25,8 @@ from tests.harness.contract_check import event_of
 from tests.harness.text_strategies import ANY_TEXT
 
 NOW = 1_800_000_000.25
-STYLE = Style(source="/sms-bridge/sms")
-CAMEL = Style(source="/sms-bridge/sms", camel_case=True)
+STYLE = EventFormat(source="/sms-bridge/sms")
+CAMEL = EventFormat(source="/sms-bridge/sms", camel_case=True)
 KEYS = [
     "command_id",
     "index",
@@ -66,7 +66,7 @@ def stored_event(event: Event) -> dict[str, object]:
     return envelope
 
 
-def sent(index: int = 0, *, replay: int = 0, style: Style = STYLE, now: float = NOW) -> Event:
+def sent(index: int = 0, *, replay: int = 0, style: EventFormat = STYLE, now: float = NOW) -> Event:
     return outcome_event(
         Outcome.SENT, command(), index, SubmissionResult(replay=replay), style=style, now=now
     )
@@ -131,7 +131,7 @@ def test_the_envelope_is_a_cloud_event() -> None:
 
 
 @pytest.mark.parametrize(("style", "keys"), [(STYLE, KEYS), (CAMEL, CAMEL_KEYS)])
-def test_every_key_of_an_outcome_is_always_there(style: Style, keys: list[str]) -> None:
+def test_every_key_of_an_outcome_is_always_there(style: EventFormat, keys: list[str]) -> None:
     invalid = invalid_event(Malformed(id=None, reasons=("bad",)), "00", style=style, now=NOW)
     failed = SubmissionResult(attempts=1, error=ProviderError(name="network"))
     deferred = deferred_event(command(), 0, failed, retry_at=NOW, style=style, now=NOW)

@@ -26,7 +26,7 @@ from bridge.adapters.http.server.parser import Request
 from bridge.adapters.http.server.response import Response
 from bridge.domain import notifications, strict_json
 from bridge.domain.events import outgoing_event
-from bridge.domain.outcomes import Style
+from bridge.domain.outcomes import EventFormat
 from bridge.ingest.durable_publisher import DurablePublisher, Publishing
 from bridge.ingest.execution import NotificationSettings
 from bridge.ingest.executor import NotificationExecutor
@@ -194,7 +194,7 @@ def test_a_request_has_its_status_as_documented_and_is_counted_with_it(asked: Ro
     to_message = partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted")
     executor = NotificationExecutor(
         NotificationSettings(
-            rules=NotificationRules(style=Style(source="/sms-bridge/sms")), confirm_timeout=5
+            rules=NotificationRules(style=EventFormat(source="/sms-bridge/sms")), confirm_timeout=5
         ),
         FakeMemory(),
         DurablePublisher(Publishing(publisher=publisher, to_message=to_message, clock=clock)),

@@ -31,7 +31,7 @@ from bridge.domain.rules import LedgerRules, ReceiptRules
 if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
     from bridge.domain.ledger.unit_of_work import Bucket, UnitOfWork
-    from bridge.domain.outcomes import Style
+    from bridge.domain.outcomes import EventFormat
 
 #: Seconds by which the copy of a waiting submission may be late before another delivery of the command replaces it. A
 #: copy comes at most 2 s late (SPEC section 3), or later behind a long queue. A replacement that is too early costs a
@@ -52,7 +52,7 @@ class Claim:
     #: The unique name of this claim: an earlier claim of the same process must not be taken for it.
     owner: str
     now: float
-    style: Style
+    style: EventFormat
     rules: LedgerRules = field(default_factory=LedgerRules)
     #: The version of the delivery: that of its copy, or a new one if it has replaced another copy.
     version: int = 0

@@ -18,7 +18,7 @@ from bridge.domain.ledger.records import (
     changed,
 )
 from bridge.domain.ledger.unit_of_work import Expected, ReadSet, SubmissionId
-from bridge.domain.outcomes import Outcome, Style, SubmissionResult, outcome_event
+from bridge.domain.outcomes import EventFormat, Outcome, SubmissionResult, outcome_event
 
 if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
@@ -156,7 +156,7 @@ class RecordAnswer:
     owner: str
     next_step: NextStep
     now: float
-    style: Style
+    style: EventFormat
     #: The message that the answer proves, kept for a worker that may have taken over.
     evidence: Evidence | None = None
     #: When the provider is polled for receipts; None if it is not.

@@ -14,7 +14,7 @@ from bridge.domain.ledger.records import ATTEMPTING, IN_DOUBT, WAITING, changed
 from bridge.domain.ledger.time import CLOCK, grace_until, is_of_another_time
 from bridge.domain.ledger.unit_of_work import ReadSet, SubmissionId
 from bridge.domain.match_keys import match_key
-from bridge.domain.outcomes import Outcome, Style, SubmissionResult
+from bridge.domain.outcomes import EventFormat, Outcome, SubmissionResult
 from bridge.domain.reconciliation import (
     IMPOSSIBLE,
     Found,
@@ -53,7 +53,7 @@ class Resolve:
     #: None if the history was unavailable.
     reading: HistoryExtract | None
     now: float
-    style: Style
+    style: EventFormat
     #: No message of the submission is older: see `Lookup`.
     since: float = 0.0
     rules: LedgerRules = field(default_factory=LedgerRules)
