@@ -12,7 +12,7 @@ from bridge.adapters.clock import SystemClock
 from bridge.app import parts
 from bridge.app.required import require
 from bridge.domain.contracts.commands import SEND
-from bridge.domain.dead_letters import DeadLetter, Wanted, read_letter, sent_back
+from bridge.domain.dead_letters import DeadLetter, DeadLetterFilter, read_letter, replay_of
 from bridge.ops import failpoints
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
 
 
-def dead_letters(settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
+def dead_letters(settings: Settings, wanted: DeadLetterFilter) -> Iterator[DeadLetter]:
     """Yield the dead letters that are wanted, and leave them where they are."""
     read = _reader(settings)
     with closing(_queue(settings).read()) as deliveries:
         yield from islice(filter(wanted.matches, map(read, deliveries)), wanted.limit)
 
 
-def replay_dead(settings: Settings, wanted: Wanted, *, resend: bool) -> Iterator[DeadLetter]:
+def replay_dead(settings: Settings, wanted: DeadLetterFilter, *, resend: bool) -> Iterator[DeadLetter]:
     """Send those that are wanted back to the commands; yield each once that is confirmed and its letter gone."""
     read = _reader(settings)
 
@@ -37,14 +37,14 @@ def replay_dead(settings: Settings, wanted: Wanted, *, resend: bool) -> Iterator
         letter = read(delivery)
         if not wanted.matches(letter):
             return None
-        return sent_back(letter, exchange=settings.broker.commands_exchange, routing_key=SEND, resend=resend)
+        return replay_of(letter, exchange=settings.broker.commands_exchange, routing_key=SEND, resend=resend)
 
     confirmed = partial(failpoints.reach, "replayed")
     with closing(_queue(settings).send_back(copy_of, confirmed)) as deliveries:
         yield from map(read, islice(deliveries, wanted.limit))
 
 
-def delete_dead(settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
+def delete_dead(settings: Settings, wanted: DeadLetterFilter) -> Iterator[DeadLetter]:
     """Throw those that are wanted away; yield each once it is gone."""
     read = _reader(settings)
     with closing(_queue(settings).delete(lambda delivery: wanted.matches(read(delivery)))) as deliveries:

@@ -19,7 +19,7 @@ from bridge.domain.printable import to_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from bridge.domain.dead_letters import DeadLetter, Wanted
+    from bridge.domain.dead_letters import DeadLetter, DeadLetterFilter
     from bridge.ports import Progress
     from bridge.settings import Settings
 
@@ -199,7 +199,9 @@ def purge(
     return _done(letters, wanted, "would be deleted" if dry_run else "deleted", as_json=as_json)
 
 
-def _said(settings: Settings, event_ids: tuple[str, ...], *, everything: bool, **which: Any) -> Wanted:
+def _said(
+    settings: Settings, event_ids: tuple[str, ...], *, everything: bool, **which: Any
+) -> DeadLetterFilter:
     """Return which are meant; all are only where somebody said so: one forgotten option must not move the whole queue.
 
     Raises:
@@ -218,9 +220,9 @@ def _wanted(
     outcomes: tuple[str, ...] = (),
     senders: tuple[str, ...] = (),
     **rest: Any,
-) -> Wanted:
+) -> DeadLetterFilter:
     from bridge.domain.addresses import parse_sender
-    from bridge.domain.dead_letters import Wanted
+    from bridge.domain.dead_letters import DeadLetterFilter
     from bridge.domain.errors import InvalidAddress
 
     try:
@@ -228,10 +230,12 @@ def _wanted(
         parsed = tuple(parse_sender(sender, default_region=region).wire for sender in senders)
     except InvalidAddress as error:
         raise click.UsageError(f"--sender {error}") from None
-    return Wanted(outcomes=outcomes, senders=parsed, **rest)
+    return DeadLetterFilter(outcomes=outcomes, senders=parsed, **rest)
 
 
-def _asked(invocation: Invocation, settings: Settings, wanted: Wanted, what: str) -> Wanted:
+def _asked(
+    invocation: Invocation, settings: Settings, wanted: DeadLetterFilter, what: str
+) -> DeadLetterFilter:
     """Ask whether to go on with as many as there are now, and return those; ends the command otherwise."""
     from dataclasses import replace
 
@@ -243,7 +247,7 @@ def _asked(invocation: Invocation, settings: Settings, wanted: Wanted, what: str
     return replace(wanted, limit=count)
 
 
-def _done(letters: Iterable[DeadLetter], wanted: Wanted, what: str, *, as_json: bool) -> int:
+def _done(letters: Iterable[DeadLetter], wanted: DeadLetterFilter, what: str, *, as_json: bool) -> int:
     found: set[str | None] = set()
     count = 0
 

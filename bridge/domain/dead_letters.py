@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bridge.domain.commands import CommandRules
     from bridge.domain.messages import Delivery, Outgoing
 
-#: The outcome of a command that the broker gave up, also on the queue of given-up commands.
+#: The outcome of a command that the broker gave up, and gave up again in the queue of given-up commands.
 BROKER = "broker"
 #: The headers that a dead letter has in addition to those of its command (SPEC section 3.3).
 DEATH_HEADERS = frozenset(letters.HEADERS.names)
@@ -61,11 +61,11 @@ class DeadLetter:
     destinations: tuple[str, ...] = field(repr=False)
     message: str | None = field(repr=False)
     #: Whether the command has an id; otherwise the bridge has generated `command_id`.
-    names_itself: bool = True
+    has_id: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class DeadLetterFilter:
     """A filter of dead letters: a letter has to match each field that is not empty or None."""
 
     outcomes: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class Wanted:
     @property
     def everything(self) -> bool:
         """Whether it matches every dead letter."""
-        return self == Wanted()
+        return self == DeadLetterFilter()
 
     def matches(self, letter: DeadLetter) -> bool:
         """Whether it matches the dead letter; `limit` is not considered."""
@@ -127,7 +127,7 @@ def read_letter(delivery: Delivery, *, rules: CommandRules, now: float) -> DeadL
         sender=None if command is None else command.sender.wire,
         destinations=tuple(address.wire for at, address in enumerate(addresses) if index in (None, at)),
         message=None if command is None else command.message,
-        names_itself=parsed.id is not None,
+        has_id=parsed.id is not None,
     )
 
 
@@ -144,12 +144,12 @@ def is_moved_letter(delivery: Delivery, *, rules: CommandRules, now: float) -> b
     return own is None or own == _text(headers.get(letters.COMMAND_ID))
 
 
-def put_back(delivery: Delivery, *, dead_queue: str) -> Outgoing:
+def returned_letter(delivery: Delivery, *, dead_queue: str) -> Outgoing:
     """Return a dead letter that was moved to the command queue, with all its headers, for the dead-letter queue."""
     return copy_of(delivery, exchange="", routing_key=dead_queue, headers=own_headers(delivery))
 
 
-def sent_back(letter: DeadLetter, *, exchange: str, routing_key: str, resend: bool) -> Outgoing:
+def replay_of(letter: DeadLetter, *, exchange: str, routing_key: str, resend: bool) -> Outgoing:
     """Return the replay of a dead letter, for the commands exchange.
 
     With `resend`, an `unknown` submission is sent again if the provider's history does not show it.
@@ -166,7 +166,7 @@ def sent_back(letter: DeadLetter, *, exchange: str, routing_key: str, resend: bo
     if resend:
         headers[RESEND] = True
     copy = copy_of(letter.delivery, exchange=exchange, routing_key=routing_key, headers=headers)
-    if letter.names_itself or letter.command_id is None:
+    if letter.has_id or letter.command_id is None:
         return copy
     # The ledger knows the command by its generated id.
     return replace(copy, properties={**copy.properties, "message_id": letter.command_id})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.domain.dead_letters import put_back
+from bridge.domain.dead_letters import returned_letter
 from bridge.domain.outcome_messages import (
     event_message,
     invalid_messages,
@@ -83,6 +83,6 @@ class Publications:
                 messages = invalid_messages(received, rules, now=now, conflict=conflict)
                 self._report.invalid(received, messages)
             case _:
-                messages = [put_back(received.delivery, dead_queue=rules.names.dead_queue)]
+                messages = [returned_letter(received.delivery, dead_queue=rules.names.dead_queue)]
                 self._report.returned(received)
         return messages

@@ -95,9 +95,9 @@ class MemoryLedger:
                 if (record := self._records.get(id_)) is not None
             },
             nameless={
-                destination_of(need.judges): self._nameless(destination_of(need.judges))
+                destination_of(need.judged_key): self._nameless(destination_of(need.judged_key))
                 for need in read_sets
-                if need.judges
+                if need.judged_key
             },
             owners={
                 submission.message_id: submission_id
@@ -121,7 +121,7 @@ class MemoryLedger:
 
     def _submissions(self, read_sets: Sequence[ReadSet]) -> Iterator[tuple[SubmissionId, SubmissionRecord]]:
         """Yield everything, but only where somebody asks for owners."""
-        if not any(need.match_key or need.judges for need in read_sets):
+        if not any(need.match_key or need.judged_key for need in read_sets):
             return
         for record in self._records.values():
             for submission in record.submissions.values():

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
-from bridge.domain.dead_letters import DeadLetter, Wanted
+from bridge.domain.dead_letters import DeadLetter, DeadLetterFilter
 from bridge.domain.messages import Delivery
 from tests.unit.test_cli import FakeUseCases, cells
 
@@ -69,7 +69,7 @@ def test_selection_options_are_passed_on() -> None:
     times = ["--since", "2026-01-01T00:00:00Z", "--before", "2026-01-02T00:00:00+00:00"]
     run(use_cases, "replay", "e-1", "--id", "one", "--resend", *options, *times)
 
-    wanted = Wanted(
+    wanted = DeadLetterFilter(
         outcomes=("failed",),
         reasons=("SVC",),
         senders=("+16139998877",),

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
-from bridge.domain.dead_letters import BROKER, DeadLetter, Wanted, read_letter, sent_back
+from bridge.domain.dead_letters import BROKER, DeadLetter, DeadLetterFilter, read_letter, replay_of
 from bridge.domain.deliveries import Death, dead_letter, read
 from bridge.domain.events import event_id
 from bridge.domain.evidence import Evidence, HistoryExtract
@@ -64,7 +64,7 @@ def given_up(**headers: object) -> Delivery:
 
 
 def back(delivery: Delivery, *, resend: bool = False) -> Mapping[str, object]:
-    return sent_back(letter(delivery), exchange="x", routing_key="send", resend=resend).headers
+    return replay_of(letter(delivery), exchange="x", routing_key="send", resend=resend).headers
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def test_malformed_headers_are_accepted(headers: dict[str, object]) -> None:
 
     assert found.index is None
     assert "\x1b" not in found.outcome
-    sent_back(found, exchange="x", routing_key="send", resend=True)
+    replay_of(found, exchange="x", routing_key="send", resend=True)
 
 
 # --- filters ---------------------------------------------------------------------------------------------------------
@@ -109,32 +109,32 @@ def test_malformed_headers_are_accepted(headers: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("wanted", "meant"),
     [
-        (Wanted(), True),
-        (Wanted(outcomes=("failed", "unknown")), True),
-        (Wanted(outcomes=("rejected",)), False),
-        (Wanted(reasons=("svc",)), True),
-        (Wanted(reasons=("POL",)), False),
-        (Wanted(senders=("default",)), True),
-        (Wanted(senders=("+16139998877",)), False),
-        (Wanted(ids=("one",)), True),
-        (Wanted(ids=("e-1", "other")), True),
-        (Wanted(ids=("e-2",)), False),
-        (Wanted(since=NOW), True),
-        (Wanted(since=NOW + 1), False),
-        (Wanted(before=NOW), False),
-        (Wanted(before=NOW + 1), True),
-        (Wanted(outcomes=("failed",), ids=("other",)), False),
+        (DeadLetterFilter(), True),
+        (DeadLetterFilter(outcomes=("failed", "unknown")), True),
+        (DeadLetterFilter(outcomes=("rejected",)), False),
+        (DeadLetterFilter(reasons=("svc",)), True),
+        (DeadLetterFilter(reasons=("POL",)), False),
+        (DeadLetterFilter(senders=("default",)), True),
+        (DeadLetterFilter(senders=("+16139998877",)), False),
+        (DeadLetterFilter(ids=("one",)), True),
+        (DeadLetterFilter(ids=("e-1", "other")), True),
+        (DeadLetterFilter(ids=("e-2",)), False),
+        (DeadLetterFilter(since=NOW), True),
+        (DeadLetterFilter(since=NOW + 1), False),
+        (DeadLetterFilter(before=NOW), False),
+        (DeadLetterFilter(before=NOW + 1), True),
+        (DeadLetterFilter(outcomes=("failed",), ids=("other",)), False),
     ],
 )
-def test_dead_letter_matches_when_all_filters_match(wanted: Wanted, meant: bool) -> None:
+def test_dead_letter_matches_when_all_filters_match(wanted: DeadLetterFilter, meant: bool) -> None:
     assert wanted.matches(letter(died())) is meant
 
 
 def test_a_letter_without_a_time_is_meant_by_no_time() -> None:
     timeless = letter(Delivery(body=b"", tag=(0, 1)))
 
-    assert Wanted().matches(timeless)
-    assert not Wanted(since=0.0).matches(timeless)
+    assert DeadLetterFilter().matches(timeless)
+    assert not DeadLetterFilter(since=0.0).matches(timeless)
 
 
 # --- replayed messages -----------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def test_body_and_properties_go_back_as_they_came() -> None:
         "priority": 3,
         "timestamp": 5,
     }
-    sent = sent_back(
+    sent = replay_of(
         letter(died(content_type="text/plain", **properties)), exchange="x", routing_key="send", resend=False
     )
 
@@ -175,7 +175,7 @@ def test_body_and_properties_go_back_as_they_came() -> None:
 
 def test_a_command_without_an_id_goes_back_under_the_one_it_was_given() -> None:
     nameless = died(body=json.dumps({**json.loads(BODY), "id": None}).encode())
-    sent = sent_back(letter(nameless), exchange="x", routing_key="send", resend=False)
+    sent = replay_of(letter(nameless), exchange="x", routing_key="send", resend=False)
 
     assert sent.properties["message_id"] == "one"
 

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from bridge.adapters.amqp.deliveries import reason_of_death
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
-from bridge.domain.dead_letters import read_letter, sent_back
+from bridge.domain.dead_letters import read_letter, replay_of
 from bridge.domain.deliveries import GIVEN_UP, TOKEN, read
 from bridge.domain.events import event_id, rfc3339
 from bridge.domain.evidence import HistoryExtract
@@ -90,7 +90,7 @@ def test_a_replay_sends_what_the_time_of_the_broker_ran_out_for() -> None:
     model = Model()
     _, letter = model.deliver(given_up("expired"))
     read_back = read_letter(delivered(letter), rules=RULES, now=NOW)
-    copy = sent_back(read_back, exchange="sms.commands", routing_key="send", resend=False)
+    copy = replay_of(read_back, exchange="sms.commands", routing_key="send", resend=False)
     (sent,) = model.deliver(delivered(copy))
 
     assert event_of(sent.body)["type"] == "sms.outbound.sent"

@@ -144,7 +144,7 @@ def _names(read_sets: Sequence[ReadSet]) -> Iterator[bytes]:
     for read_set in read_sets:
         if read_set.command_id is not None:
             yield b"command " + read_set.command_id.encode()
-        for key in (read_set.match_key, read_set.judges):
+        for key in (read_set.match_key, read_set.judged_key):
             if key is not None:
                 yield b"destination " + destination_of(key)
         if read_set.locked_destination is not None:

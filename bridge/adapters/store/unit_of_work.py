@@ -47,7 +47,7 @@ def read(connection: Connection, sql: Statements, read_sets: Sequence[ReadSet]) 
         for name, next_free, next_queued, open_at in run(sql.buckets, (as_list(list(names)),)).all():
             unit.buckets[name] = Bucket(next_free=next_free, next_queued=next_queued, open_at=open_at)
     with_evidence = [
-        read_set for read_set in read_sets if read_set.match_key is not None or read_set.judges is not None
+        read_set for read_set in read_sets if read_set.match_key is not None or read_set.judged_key is not None
     ]
     if with_evidence:
         _read_evidence(connection, unit, with_evidence)
@@ -181,8 +181,8 @@ def _read_evidence(connection: Connection, unit: UnitOfWork, read_sets: Sequence
     keys = {read_set.match_key for read_set in read_sets if read_set.match_key is not None}
     judged: dict[bytes, float] = {}
     for read_set in read_sets:
-        if read_set.judges is not None:
-            destination = destination_of(read_set.judges)
+        if read_set.judged_key is not None:
+            destination = destination_of(read_set.judged_key)
             judged[destination] = min(read_set.since, judged.get(destination, read_set.since))
     unit.nameless = {destination: _nameless(connection, destination) for destination in judged}
     unit.observed_messages = _observed_messages(connection, keys, judged)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bridge.domain.answers import ProviderError
 from bridge.domain.ledger.limits import ACCOUNT, hold_back
-from bridge.domain.ledger.lost_rows import put_back
+from bridge.domain.ledger.lost_rows import restore_row
 from bridge.domain.ledger.records import (
     ATTEMPTING,
     IN_DOUBT,
@@ -190,7 +190,7 @@ class RecordAnswer:
             or submission.owner != self.owner
         ):
             if record is None or submission is None:
-                record = put_back(unit, self, since=self.now - LONGEST_CALL)
+                record = restore_row(unit, self, since=self.now - LONGEST_CALL)
                 submission = record.submissions[self.index]
             self._keep_evidence(unit, record, submission)
             return None

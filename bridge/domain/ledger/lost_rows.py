@@ -66,7 +66,7 @@ def doubt_from_any_call(submission: SubmissionRecord, now: float, rules: LedgerR
     return min(submission.doubt_from or since, since)
 
 
-def put_back(unit: UnitOfWork, change: RecordAnswer | Resolve, *, since: float) -> CommandRecord:
+def restore_row(unit: UnitOfWork, change: RecordAnswer | Resolve, *, since: float) -> CommandRecord:
     """Restore a submission whose claim the ledger has lost, in doubt, so that the next claim looks it up first.
 
     A database that fails over to a lagging standby loses its last commits.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, assert_never
 from bridge.domain.answers import ProviderError
 from bridge.domain.evidence import Doubt, Other
 from bridge.domain.ledger.endings import RecordedResult, end, may_resend, may_resend_unknown, too_late
-from bridge.domain.ledger.lost_rows import doubt_from_any_call, put_back
+from bridge.domain.ledger.lost_rows import doubt_from_any_call, restore_row
 from bridge.domain.ledger.records import ATTEMPTING, IN_DOUBT, WAITING, changed
 from bridge.domain.ledger.time import CLOCK, grace_until, is_of_another_time
 from bridge.domain.ledger.unit_of_work import ReadSet, SubmissionId
@@ -67,7 +67,7 @@ class Resolve:
             command_id=self.command_id,
             index=self.index,
             match_key=self._key,
-            judges=self._key,
+            judged_key=self._key,
             since=self.since,
             message_ids=tuple(message.message_id for message in messages),
             buckets=(CLOCK,),
@@ -87,7 +87,7 @@ class Resolve:
         record = unit.commands.get(self.command_id)
         submission = None if record is None else record.submissions.get(self.index)
         if record is None or submission is None:
-            put_back(unit, self, since=self.now - self.rules.retry.max_age)
+            restore_row(unit, self, since=self.now - self.rules.retry.max_age)
             return None
         if submission.state != IN_DOUBT or submission.owner != self.owner:
             return None

@@ -30,10 +30,10 @@ class ReadSet:
     match_key: bytes | None = None
     #: A match key whose destination is locked. All submissions to it are read whose message id may be unknown, and the
     #: messages to it that were observed since `since`, in seconds since the epoch.
-    judges: bytes | None = None
+    judged_key: bytes | None = None
     since: float = 0.0
-    #: The address, locked, to which the change may assign a message without reading the other candidates: a change that
-    #: `judges` this destination has to wait.
+    #: The address, locked, to which the change may assign a message without reading the other candidates. A change with
+    #: a `judged_key` of this destination has to wait.
     locked_destination: str | None = None
     #: The provider's messages whose owners are read.
     message_ids: tuple[str, ...] = ()
