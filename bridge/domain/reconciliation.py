@@ -1,18 +1,17 @@
 """Reconciliation: the decision whether an ambiguous attempt was sent.
 
-It rests on the provider's history, its notifications and our records. The provider has no idempotency key, and its
-history does not show our ids. A message is therefore recognised by direction, addresses, text, time, and an id that no
-other submission owns (SPEC section 4, "Reconcile"). Texts are compared in their normal form (`bridge.domain.likeness`).
-If several submissions with one text to one number are in doubt, their messages can't be distinguished, and need not be:
+The provider has no idempotency key, and its history does not show our ids. A message is therefore recognised by
+direction, addresses, text (`bridge.domain.likeness`), time, and an id that no other submission owns (SPEC section 4,
+"Reconcile"). If several submissions with one text to one number are in doubt, their messages can't be distinguished:
 once all messages had time to appear, as many submissions count as sent as there are messages.
 
-    lookup result   condition                                              consequence
-    Found           a message is ours                                      sent, or undeliverable
-    NotInHistory    a complete history, read late enough, in which each    it was not sent
+    lookup result   condition                                                   consequence
+    Found           a message is ours                                           sent, or undeliverable
+    NotInHistory    a complete history, read late enough, in which each         it was not sent
                     message belongs to another submission
-    RetryLookup     it is too early, or another call is in flight          another lookup
-    Undetermined    the history is cut off or unavailable, or has a        unknown
-                    message that belongs to no submission
+    RetryLookup     it is too early, or another call is in flight               another lookup
+    Undetermined    the history is cut off, unavailable, or has an unclaimed    unknown
+                    message
 """
 
 from __future__ import annotations
@@ -33,11 +32,9 @@ if TYPE_CHECKING:
 
 #: The provider's status of a message that will never arrive (wire reference 4.1).
 IMPOSSIBLE = "DeliveryImpossible"
-#: The share of `reconcile.history_cap` from which on the history counts as full. A new message drops an old one at
-#: once, and appears only later.
+#: The share of `reconcile.history_cap` from which on the history is full: a new message drops an old one at once.
 NEAR_CAP = 0.5
-#: Seconds by which a correct clock of the provider may seem to differ: its `Date` has whole seconds, and servers update
-#: it once a second.
+#: Seconds by which a correct clock may seem to differ: `Date` has whole seconds, and servers update it once a second.
 COARSE = 2.0
 #: Seconds, beside `reconcile.skew`, by which the time of a message may be off: as above, and it has whole seconds too.
 SLACK = COARSE + 1.0
@@ -103,11 +100,10 @@ def judge_history(
     others: Sequence[Other],
     rules: ReconcileRules,
 ) -> LookupResult:
-    """Decide about a submission in doubt.
+    """Decide about a submission in doubt, by the history (None: unavailable) and messages `seen` in notifications.
 
-    `reading` is the history, or None if it was unavailable. `seen` are messages known from notifications. `is_taken`
-    returns whether a message id belongs to another submission. `others` are all other submissions to the destination
-    that may have a message whose id is unknown.
+    `is_taken` returns whether a message id belongs to another submission. `others` are all other submissions to the
+    destination that may have a message whose id is unknown.
     """
     known = _known(doubt, reading, seen)
     if doubt.message_id in known:
@@ -129,7 +125,7 @@ def judge_history(
     if reading is None:
         return _without_history(doubt)
     lookup_result = _among_unclaimed(doubt, reading, free, others, rules)
-    return _without_match(doubt, reading, window, rules) if lookup_result is None else lookup_result
+    return _unmatched(doubt, reading, window, rules) if lookup_result is None else lookup_result
 
 
 def _known(doubt: Doubt, reading: HistoryExtract | None, seen: Sequence[Evidence]) -> dict[str, Evidence]:
@@ -155,8 +151,7 @@ def _among_alike(
     ours, alike = _without_later([m for m in free if match_key_of(m) == doubt.key], doubt, alike, rules)
     candidates = [other for other in alike if other.is_in_doubt or other.submitted]
     if ours and len(ours) <= len(candidates):
-        # Fewer messages than submissions. A submission whose message appears late must not count as absent because
-        # another submission has taken that message's place.
+        # Too few for all: a submission must not count as absent because another one has taken its message.
         settled_at = max(doubt.until, *(candidate.until for candidate in candidates)) + rules.settle
         read_at = doubt.now if reading is None else reading.read_at
         if read_at < settled_at:
@@ -203,10 +198,7 @@ def _among_unclaimed(
 
 
 def _looked_by(others: Sequence[Other], settled_at: float, rules: ReconcileRules) -> float:
-    """Return until when to wait for other submissions in doubt: each takes its own message at its next lookup.
-
-    The wait is limited, since some may never be looked up again.
-    """
+    """Return until when others in doubt may take their messages, each at its next lookup, which some never have."""
     to_come = any(other.is_in_doubt and other.looked_at < settled_at for other in others)
     return settled_at + LONGEST_LOOKUP + rules.settle if to_come else settled_at
 
@@ -216,9 +208,7 @@ def _best(messages: Sequence[Evidence], doubt: Doubt) -> Evidence:
     return min(messages, key=lambda m: (not doubt.spells(m), m.sent_at, m.message_id))
 
 
-def _without_match(
-    doubt: Doubt, reading: HistoryExtract, window: Window, rules: ReconcileRules
-) -> LookupResult:
+def _unmatched(doubt: Doubt, reading: HistoryExtract, window: Window, rules: ReconcileRules) -> LookupResult:
     """Decide by a history without a message of ours."""
     if reading.read_at < window.settled_at:
         return RetryLookup(at=_next_lookup(doubt, window.settled_at))

@@ -47,7 +47,9 @@ def read(connection: Connection, sql: Statements, read_sets: Sequence[ReadSet]) 
         for name, next_free, next_queued, open_at in run(sql.buckets, (as_list(list(names)),)).all():
             unit.buckets[name] = Bucket(next_free=next_free, next_queued=next_queued, open_at=open_at)
     with_evidence = [
-        read_set for read_set in read_sets if read_set.match_key is not None or read_set.judged_key is not None
+        read_set
+        for read_set in read_sets
+        if read_set.match_key is not None or read_set.judged_key is not None
     ]
     if with_evidence:
         _read_evidence(connection, unit, with_evidence)
