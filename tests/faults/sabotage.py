@@ -35,8 +35,8 @@ class Mutant:
     caught_by: str
 
 
-KILLS = "tests/faults/test_kills.py::test_no_kill_of_worker_or_broker_costs_an_sms_or_an_outcome"
-POINT = "tests/faults/test_crash_points.py::test_a_crash_between_two_steps_costs_no_sms_and_no_outcome"
+KILLS = "tests/faults/test_kills.py::test_no_kill_of_worker_or_broker_loses_an_sms_or_an_outcome"
+POINT = "tests/faults/test_crash_points.py::test_crash_between_two_steps_costs_no_sms_and_no_outcome"
 MUTANTS = (
     Mutant(
         name="M1 acknowledge before the call",
@@ -124,7 +124,7 @@ MUTANTS = (
         file="bridge/adapters/cpaas/calls.py",
         old="if self._token is not None and not self._is_current(refused):",
         new="if False:",
-        caught_by="tests/faults/test_provider.py::test_a_storm_of_401_costs_one_token_a_wave_and_no_command",
+        caught_by="tests/faults/test_provider.py::test_storm_of_401_costs_one_token_a_wave_and_no_command",
     ),
     Mutant(
         name="M13 redirects are followed",
@@ -134,14 +134,14 @@ MUTANTS = (
         '                __import__("requests").post('
         'exchange.headers["Location"], data=request.body, timeout=1)\n'
         "        except NoTime:\n            raise\n",
-        caught_by="tests/faults/test_provider.py::test_a_redirect_is_not_followed_and_holds_everything",
+        caught_by="tests/faults/test_provider.py::test_redirect_is_not_followed_and_holds_everything",
     ),
     Mutant(
         name="M14 an error of the connection is swallowed",
         file="bridge/adapters/amqp/connection_thread.py",
         old="        return self._clock.monotonic() - since >= PROVEN\n",
         new="        self._stopping.wait()\n        return self._clock.monotonic() - since >= PROVEN\n",
-        caught_by="tests/faults/test_broker.py::test_a_half_open_connection_is_noticed_and_costs_nothing[both ways]",
+        caught_by="tests/faults/test_broker.py::test_half_open_connection_is_detected_and_costs_nothing[both ways]",
     ),
     Mutant(
         name="M15 unreadable commands are acknowledged and dropped",
@@ -163,7 +163,7 @@ MUTANTS = (
         file="bridge/adapters/cpaas/calls.py",
         old="if until is not None and self._clock.monotonic() + self._longest > until:",
         new="if False:",
-        caught_by="tests/faults/test_processes.py::test_a_worker_that_wakes_after_its_lease_starts_no_call[sqlite]",
+        caught_by="tests/faults/test_processes.py::test_worker_that_wakes_after_its_lease_starts_no_call[sqlite]",
     ),
     Mutant(
         name="M17 a worker records a response without a valid claim",
@@ -171,7 +171,7 @@ MUTANTS = (
         old="            or submission.owner != self.owner\n",
         new="",
         caught_by="tests/faults/test_processes.py::"
-        "test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it[sqlite]",
+        "test_worker_that_wakes_while_another_calls_takes_nothing_from_it[sqlite]",
     ),
     Mutant(
         name="M19 a delayed copy keeps RabbitMQ's x-death header",
@@ -194,7 +194,7 @@ MUTANTS = (
         old="unclaimed = [message for message in free if match_key_of(message) != doubt.key]",
         new="unclaimed: list[Evidence] = []",
         caught_by="tests/faults/test_lying_history.py::"
-        "test_an_altered_text_is_known_again_or_unknown_and_never_sent_twice[sqlite-small]",
+        "test_altered_text_is_recognized_or_unknown_and_never_sent_twice[sqlite-small]",
     ),
     Mutant(
         name="M22 an old primary is accepted as the ledger",

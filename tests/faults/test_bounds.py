@@ -167,7 +167,7 @@ NUMBERS = tuple(f"+1613999{number:04}" for number in range(8000, 8026))
         pytest.param(_fast_sender, {"LIMITS__SENDER_PER_SECOND": "6"}, id="a sender beyond its limit"),
     ],
 )
-def test_the_good_keep_their_pace_among_the_bad(
+def test_good_commands_keep_their_pace_among_failing_ones(
     make_scenario: MakeScenario,
     bad: Callable[[Scenario], Iterator[bytes]],
     settings: dict[str, str],

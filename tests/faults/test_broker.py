@@ -45,7 +45,7 @@ def _send_until(condition: Callable[[], bool], scenario: Scenario) -> None:
 
 
 @long
-def test_a_graceful_restart_and_closed_connections_cost_nothing(make_scenario: MakeScenario) -> None:
+def test_graceful_restart_and_closed_connections_cost_nothing(make_scenario: MakeScenario) -> None:
     with make_scenario("B2, graceful restart, connections closed", seed=302, provider=SLOW) as scenario:
         scenario.start()
         scenario.broker.settle()
@@ -67,7 +67,7 @@ def test_a_graceful_restart_and_closed_connections_cost_nothing(make_scenario: M
 
 
 @long
-def test_a_frozen_broker_is_left_and_returned_to(make_scenario: MakeScenario) -> None:
+def test_frozen_broker_is_left_and_used_again_later(make_scenario: MakeScenario) -> None:
     with make_scenario("B3, frozen for 8 s", seed=303, provider=SLOW) as scenario:
         scenario.start()
         scenario.crashed = True
@@ -111,7 +111,7 @@ def test_while_the_broker_blocks_publishers_nothing_new_is_called(
 
 
 @long
-def test_an_event_that_a_full_queue_refuses_holds_its_command(make_scenario: MakeScenario) -> None:
+def test_event_that_a_full_queue_refuses_holds_its_command(make_scenario: MakeScenario) -> None:
     with make_scenario("B5, an event queue that is full", seed=305) as scenario:
         worker = scenario.start()
         # Then the others that the event is routed to have it several times.
@@ -179,7 +179,7 @@ def test_event_without_a_bound_queue_goes_to_the_unrouted_queue_and_is_counted(
 
 
 @long
-def test_a_worker_whose_queue_is_deleted_declares_it_again_and_consumes(make_scenario: MakeScenario) -> None:
+def test_worker_whose_queue_is_deleted_declares_it_again_and_consumes(make_scenario: MakeScenario) -> None:
     with make_scenario("B7, the command queue is deleted", seed=307) as scenario:
         scenario.start()
         scenario.send(20)
@@ -231,7 +231,7 @@ def test_cuts_at_any_byte_of_the_connection_cost_nothing(
         pytest.param((UP,), id="acks lost", marks=long),
     ],
 )
-def test_a_half_open_connection_is_noticed_and_costs_nothing(
+def test_half_open_connection_is_detected_and_costs_nothing(
     make_scenario: MakeScenario, rabbitmq: Broker, directions: tuple[str, ...], request: pytest.FixtureRequest
 ) -> None:
     with (
@@ -259,7 +259,7 @@ def test_a_half_open_connection_is_noticed_and_costs_nothing(
 
 
 @long
-def test_a_bad_line_is_slow_and_nothing_else(make_scenario: MakeScenario, rabbitmq: Broker) -> None:
+def test_bad_network_is_slow_and_has_no_other_effect(make_scenario: MakeScenario, rabbitmq: Broker) -> None:
     with (
         ChaosProxy(("127.0.0.1", rabbitmq.port)) as proxy,
         make_scenario(

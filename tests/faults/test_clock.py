@@ -78,7 +78,7 @@ def test_clock_set_ahead_during_a_call_does_not_make_the_call_count_as_lost(
 
 
 @pytest.mark.parametrize("ahead", [DAY, -DAY, YEARS, -YEARS])
-def test_by_a_clock_that_is_wrong_nothing_is_sent_until_it_is_right(
+def test_nothing_is_sent_while_the_clock_is_wrong(
     make_scenario: MakeScenario, wall_clock: WallClock, ahead: int
 ) -> None:
     with make_scenario(f"T4, set {ahead / DAY:+.0f} days, and back", seed=205) as scenario:
@@ -133,7 +133,7 @@ def test_workers_that_share_a_database_server_use_its_time_and_not_their_own(
 
 
 @pytest.mark.parametrize("ahead", [DAY, -DAY, YEARS, -YEARS])
-def test_a_clock_that_is_set_in_one_of_two_workers_stops_that_one_alone(
+def test_clock_step_in_one_of_two_workers_stops_that_one_only(
     make_scenario: MakeScenario, wall_clock: WallClock, ahead: int
 ) -> None:
     with make_scenario(f"T4, one of two set {ahead / DAY:+.0f} days, and back", seed=207) as scenario:
@@ -170,7 +170,7 @@ def test_a_clock_that_is_set_in_one_of_two_workers_stops_that_one_alone(
         assert scenario.provider.stats()["token_requests"] == tokens
 
 
-def test_a_clock_set_ahead_in_one_worker_takes_nothing_from_another_that_is_slow_to_call(
+def test_clock_set_ahead_in_one_worker_takes_no_claim_from_a_slow_one(
     make_scenario: MakeScenario, wall_clock: WallClock
 ) -> None:
     # The provider's clock gives nothing away, and the claim is as good as it was.

@@ -55,7 +55,7 @@ def test_command_that_expired_in_the_queue_is_not_sent(make_scenario: MakeScenar
 
 
 @pytest.mark.long
-def test_a_backlog_is_worked_off_in_bounded_memory(make_scenario: MakeScenario) -> None:
+def test_backlog_is_processed_in_bounded_memory(make_scenario: MakeScenario) -> None:
     with make_scenario("C4, backlog of 3000", seed=604, provider={"latency": 0.0}) as scenario:
         scenario.declare()
         scenario.send(3000)

@@ -51,7 +51,7 @@ ALWAYS = {"K3, answered, not recorded", "K5, published, not acknowledged"}
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.long]) for name in POINTS]
 )
-def test_a_crash_between_two_steps_costs_no_sms_and_no_outcome(
+def test_crash_between_two_steps_costs_no_sms_and_no_outcome(
     name: str, make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     point = POINTS[name]
@@ -72,7 +72,7 @@ def test_a_crash_between_two_steps_costs_no_sms_and_no_outcome(
 
 
 @pytest.mark.long
-def test_a_crash_while_the_provider_does_not_answer_is_reconciled(
+def test_crash_while_the_provider_does_not_answer_is_reconciled(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     with make_scenario("W1 K3, sent, no answer yet", ledger=ledger) as scenario:
@@ -89,7 +89,7 @@ def test_a_crash_while_the_provider_does_not_answer_is_reconciled(
 
 
 @pytest.mark.long
-def test_a_crash_after_the_ack_changes_nothing(make_scenario: MakeScenario, ledger: str | None) -> None:
+def test_crash_after_the_ack_changes_nothing(make_scenario: MakeScenario, ledger: str | None) -> None:
     with make_scenario("W1 K6, acknowledged", ledger=ledger) as scenario:
         scenario.start()
         (command_id,) = scenario.send()

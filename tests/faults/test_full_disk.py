@@ -57,7 +57,7 @@ def _fill(path: Path) -> int:
     return path.stat().st_size
 
 
-def test_a_broker_whose_disk_is_full_loses_nothing_that_it_confirmed(
+def test_broker_whose_disk_is_full_loses_nothing_that_it_confirmed(
     make_scenario: MakeScenario, small_broker: Broker
 ) -> None:
     with make_scenario("B10, the broker's disk is full", seed=310, broker=small_broker) as scenario:

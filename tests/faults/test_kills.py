@@ -75,7 +75,7 @@ class Storm:
         return self.commands // (self.worker_kills + self.broker_kills + 1)
 
 
-def test_no_kill_of_worker_or_broker_costs_an_sms_or_an_outcome(
+def test_no_kill_of_worker_or_broker_loses_an_sms_or_an_outcome(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     storm = Storm(commands=100, worker_kills=4, broker_kills=1, seed=20)

@@ -67,7 +67,7 @@ def _outcomes(scenario: Scenario, id_: str) -> list[tuple[str, bool]]:
         pytest.param([None, *KNOWN], marks=pytest.mark.long, id="whole"),
     ],
 )
-def test_an_altered_text_is_known_again_or_unknown_and_never_sent_twice(
+def test_altered_text_is_recognized_or_unknown_and_never_sent_twice(
     make_scenario: MakeScenario,
     ledger: str | None,
     alterations: list[str | None],

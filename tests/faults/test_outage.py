@@ -170,7 +170,7 @@ def _assert_no_stampede(scenario: Scenario, outage: Outage) -> None:
     [_everything({"name": "status", "status": 500}), _everything({"name": "hang"}, "token")],
     ids=["500", "silence, of the token endpoint too"],
 )
-def test_a_long_outage_loses_nothing_and_what_waits_flows_soon_after_it(
+def test_long_outage_loses_nothing_and_waiting_commands_are_sent_soon_after(
     make_scenario: MakeScenario, ledger: str | None, fault: dict[str, Fault], request: pytest.FixtureRequest
 ) -> None:
     kind = request.node.callspec.id.partition("-")[2]

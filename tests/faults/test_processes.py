@@ -51,7 +51,7 @@ def test_sigterm_under_load_leaves_nothing_in_doubt(make_scenario: MakeScenario)
         assert verdict.duplicate_events == 0
 
 
-def test_a_second_sigterm_ends_a_worker_whose_provider_hangs(make_scenario: MakeScenario) -> None:
+def test_second_sigterm_ends_a_worker_whose_provider_hangs(make_scenario: MakeScenario) -> None:
     slow = {"CPAAS__READ_TIMEOUT": "8", "CPAAS__TOTAL_TIMEOUT": "8", "WORKER__LEASE": "20"}
     with make_scenario("W3, SIGTERM twice", seed=3, **slow) as scenario:
         worker = scenario.start()
@@ -83,7 +83,7 @@ def frozen_worker(scenario: Scenario, failpoint: str) -> BridgeProcess:
     return worker
 
 
-def test_a_worker_that_wakes_after_its_lease_starts_no_call(
+def test_worker_that_wakes_after_its_lease_starts_no_call(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     with make_scenario("W4, frozen between claim and call", seed=4, ledger=ledger) as scenario:
@@ -101,7 +101,7 @@ def test_a_worker_that_wakes_after_its_lease_starts_no_call(
         assert scenario.provider.stats()["sends"] == 11
 
 
-def test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it(
+def test_worker_that_wakes_while_another_calls_takes_nothing_from_it(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     with make_scenario("W4, frozen, then woken during the other's call", seed=4, ledger=ledger) as scenario:
@@ -117,7 +117,7 @@ def test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it(
         assert "claim.lost" in frozen.logs
 
 
-def test_a_worker_that_wakes_with_an_answer_files_nothing(
+def test_worker_that_wakes_with_a_response_records_nothing(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     with make_scenario("W4, frozen between response and record", seed=4, ledger=ledger) as scenario:
@@ -168,7 +168,7 @@ def test_calls_longer_than_the_heartbeat_cost_no_connection(make_scenario: MakeS
         assert scenario.provider.stats()["sends"] == 20
 
 
-def test_a_short_lease_leaves_room_for_calls(make_scenario: MakeScenario) -> None:
+def test_short_lease_permits_calls(make_scenario: MakeScenario) -> None:
     with make_scenario(
         "W6, a lease of 3 s and no timeout chosen", seed=6, CPAAS__TOTAL_TIMEOUT="0"
     ) as scenario:
@@ -181,7 +181,7 @@ def test_a_short_lease_leaves_room_for_calls(make_scenario: MakeScenario) -> Non
         assert verdict.outcomes == {"sent": 21}
 
 
-def test_a_worker_without_descriptors_says_so_and_goes_on_when_it_has_some(
+def test_worker_without_descriptors_reports_it_and_continues_later(
     make_scenario: MakeScenario,
 ) -> None:
     with make_scenario("W7, no descriptors", seed=7) as scenario:
@@ -199,7 +199,7 @@ def test_a_worker_without_descriptors_says_so_and_goes_on_when_it_has_some(
         assert verdict.outcomes == {"sent": 20}
 
 
-def test_a_worker_without_memory_fails_loudly_and_its_successor_loses_nothing(
+def test_worker_without_memory_fails_loudly_and_its_successor_loses_nothing(
     make_scenario: MakeScenario,
 ) -> None:
     with make_scenario("W7, no memory", seed=7, WORKER__PREFETCH="1000") as scenario:

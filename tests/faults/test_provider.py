@@ -61,7 +61,7 @@ def test_command_with_a_retry_after_of_30_years_expires_at_its_expiry(make_scena
     ids=["503 with Retry-After", "503, a page", "500"],
 )
 @long
-def test_an_outage_fails_nothing_and_is_not_stormed(
+def test_outage_fails_nothing_and_causes_no_storm_of_calls(
     make_scenario: MakeScenario, fault: dict[str, object], request: pytest.FixtureRequest
 ) -> None:
     with make_scenario(f"P2, outage of 8 s, {request.node.callspec.id}", seed=102) as scenario:
@@ -129,7 +129,7 @@ def test_command_is_sent_once_when_the_provider_becomes_reachable(make_scenario:
 
 
 @long
-def test_a_redirect_is_not_followed_and_holds_everything(make_scenario: MakeScenario) -> None:
+def test_redirect_is_not_followed_and_holds_everything(make_scenario: MakeScenario) -> None:
     with (
         make_scenario("P10, redirect", seed=110) as scenario,
         socket.create_server(("127.0.0.1", 0)) as elsewhere,
@@ -151,7 +151,7 @@ def test_a_redirect_is_not_followed_and_holds_everything(make_scenario: MakeScen
 
 
 @long
-def test_connections_that_the_provider_closes_in_idleness_cost_nothing(make_scenario: MakeScenario) -> None:
+def test_idle_connections_that_the_provider_closes_cost_nothing(make_scenario: MakeScenario) -> None:
     settings = {"CPAAS__IDLE_TIMEOUT": "0.3"}
     with make_scenario(
         "P12, stale connections", seed=112, provider={"keep_alive": 0.5}, **settings
@@ -170,7 +170,7 @@ def test_connections_that_the_provider_closes_in_idleness_cost_nothing(make_scen
 
 
 @long
-def test_tokens_that_live_for_4_s_fail_nothing(make_scenario: MakeScenario) -> None:
+def test_tokens_valid_for_4_s_fail_nothing(make_scenario: MakeScenario) -> None:
     with make_scenario("T1, tokens of 4 s", seed=201, provider={"token_lifetime": 4.0}) as scenario:
         scenario.start()
         for _ in range(12):
@@ -186,7 +186,7 @@ def test_tokens_that_live_for_4_s_fail_nothing(make_scenario: MakeScenario) -> N
         assert 3 <= tokens <= 12
 
 
-def test_a_storm_of_401_costs_one_token_a_wave_and_no_command(make_scenario: MakeScenario) -> None:
+def test_storm_of_401_costs_one_token_a_wave_and_no_command(make_scenario: MakeScenario) -> None:
     with make_scenario("T2, all tokens revoked in flight", seed=202) as scenario:
         scenario.start()
         before = scenario.provider.stats()["token_requests"]

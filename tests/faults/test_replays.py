@@ -182,7 +182,7 @@ class Mix:
     ways: int = 3
 
 
-def test_no_submission_lives_twice_and_none_vanishes_through_delays_replays_and_kills(
+def test_no_submission_is_sent_twice_or_lost_through_delays_replays_and_kills(
     make_scenario: MakeScenario,
 ) -> None:
     mix = Mix(

@@ -10,7 +10,7 @@ from tests.faults.sabotage import MUTANTS, ROOT, Mutant, broken
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_each_mutant_has_its_place_and_its_test(mutant: Mutant) -> None:
+def test_each_mutant_has_its_position_and_its_test(mutant: Mutant) -> None:
     source = (ROOT / mutant.file).read_text()
     path, _, test = mutant.caught_by.partition("::")
     name = re.sub(r"\[.*", "", test)

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_no_kill_in_a_flood_while_the_broker_comes_and_goes_costs_a_notification(
+def test_no_kill_under_load_with_broker_restarts_loses_a_notification(
     seed: int, bridge_process: StartBridge, amqp: BrokerClient, rabbitmq: Broker, vhost: str, tmp_path: Path
 ) -> None:
     chance, port = random.Random(seed), free_port()

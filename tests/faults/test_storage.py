@@ -110,7 +110,7 @@ def test_while_the_ledger_takes_no_write_nothing_is_called(
         assert verdict.outcomes == {"sent": 70}
 
 
-def test_a_ledger_that_is_gone_stops_the_worker_and_nothing_is_sent_blind(
+def test_missing_ledger_stops_the_worker_and_nothing_is_sent(
     make_scenario: MakeScenario,
 ) -> None:
     with make_scenario("D2, ledger deleted", seed=503) as scenario:
@@ -165,7 +165,7 @@ def test_worker_ends_when_its_ledger_vanishes_and_sends_nothing_twice_when_it_re
         assert verdict.outcomes == {"sent": 15}
 
 
-def test_a_log_that_takes_no_byte_stops_nothing(make_scenario: MakeScenario) -> None:
+def test_unwritable_log_stops_nothing(make_scenario: MakeScenario) -> None:
     with make_scenario("D3, the log's disk is full", seed=504) as scenario:
         log = scenario.directory / "worker-0" / "stderr"
         log.parent.mkdir()

@@ -28,7 +28,7 @@ SENT = {"message": "hello", "message_id": "m1"}
 GOOD = Run(commands={"a": "hello"}, journal=[SENT], events=[_event("a")], dead=[], crashed=False)
 
 
-def test_a_run_that_kept_its_word_has_no_violation() -> None:
+def test_correct_run_has_no_violation() -> None:
     verdict = judge(GOOD)
 
     assert verdict.violations == ()
@@ -55,7 +55,7 @@ def test_a_run_that_kept_its_word_has_no_violation() -> None:
         (replace(GOOD, leaks=["canary"]), "I13"),
     ],
 )
-def test_each_broken_promise_is_named(broken: Run, promise: str) -> None:
+def test_each_violation_is_named(broken: Run, promise: str) -> None:
     assert any(violation.startswith(f"{promise}:") for violation in judge(broken).violations)
 
 
@@ -109,7 +109,7 @@ TWICE = Run(
 )
 
 
-def test_a_submission_that_failed_and_was_sent_by_its_replay_lived_twice_and_well() -> None:
+def test_failed_submission_that_its_replay_sent_is_correct() -> None:
     verdict = judge_replays(TWICE, {PLACE: SMS}, {PLACE: _row(1)})
 
     assert verdict.violations == ()
@@ -143,7 +143,7 @@ def test_a_submission_that_failed_and_was_sent_by_its_replay_lived_twice_and_wel
         (replace(TWICE, leaks=["canary"]), 1, "I13"),
     ],
 )
-def test_each_broken_promise_of_a_life_is_named(broken: Run, replay_number: int, promise: str) -> None:
+def test_each_violation_of_a_replay_is_named(broken: Run, replay_number: int, promise: str) -> None:
     violations = judge_replays(broken, {PLACE: SMS}, {PLACE: _row(replay_number)}).violations
 
     assert any(violation.startswith(f"{promise}:") for violation in violations), violations

@@ -92,7 +92,7 @@ def half(port: int) -> None:
             client.closed()
 
 
-def test_strangers_of_all_kinds_cost_neither_good_requests_nor_memory(
+def test_hostile_clients_cost_neither_good_requests_nor_memory(
     ingest: tuple[BridgeProcess, Webhook],
 ) -> None:
     process, webhook = ingest
@@ -173,7 +173,7 @@ class Fuzzing:
             client.__exit__()
 
 
-def test_no_body_whatsoever_breaks_it_or_makes_it_hang(ingest: tuple[BridgeProcess, Webhook]) -> None:
+def test_no_body_crashes_or_hangs_the_ingest(ingest: tuple[BridgeProcess, Webhook]) -> None:
     process, webhook = ingest
     fuzzing = Fuzzing(webhook.port)
 
@@ -218,7 +218,7 @@ def test_schemathesis_requests_are_answered_as_the_contract_says(
     assert (code, CLEAN in said) == (0, True), said
 
 
-def test_schemathesis_notices_a_contract_that_is_not_kept(
+def test_schemathesis_detects_a_violated_contract(
     ingest: tuple[BridgeProcess, Webhook], tmp_path: Path
 ) -> None:
     contract: dict[str, Any] = json.loads(CONTRACT.read_text())

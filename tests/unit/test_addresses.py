@@ -29,12 +29,12 @@ _NO_FORM = "is not one of the accepted forms: +E.164, a national number, tel:+E.
         "sip:+16131234567@192.0.2.1",
     ],
 )
-def test_every_accepted_form_is_one_number(text: str) -> None:
+def test_accepted_forms_are_the_same_number(text: str) -> None:
     assert parse_address(text, default_region="CA") == Address(wire="+16131234567", e164="+16131234567")
 
 
 @pytest.mark.parametrize("text", ["6131234567", "sip:6131234567@domain"])
-def test_a_national_number_without_a_region_goes_as_it_is(text: str) -> None:
+def test_national_number_without_a_region_is_unchanged(text: str) -> None:
     assert parse_address(text, default_region=None) == Address(wire="6131234567", e164=None)
 
 
@@ -48,7 +48,7 @@ def test_a_national_number_without_a_region_goes_as_it_is(text: str) -> None:
         ("16131234567", "US", "+16131234567"),
     ],
 )
-def test_a_national_number_is_read_as_dialled_in_its_region(text: str, region: str, e164: str) -> None:
+def test_national_number_is_read_as_dialled_in_its_region(text: str, region: str, e164: str) -> None:
     assert parse_address(text, default_region=region).e164 == e164
 
 
@@ -172,21 +172,21 @@ def test_any_other_form_is_refused(text: str) -> None:
         "sip:+1613123@domain",
     ],
 )
-def test_a_number_no_country_has_is_refused(text: str) -> None:
+def test_number_of_no_country_is_refused(text: str) -> None:
     with pytest.raises(InvalidAddress) as caught:
         parse_address(text, default_region="CA")
 
     assert caught.value.reasons == ("is not a possible number of any country",)
 
 
-def test_a_sender_may_be_left_to_the_provider() -> None:
+def test_sender_may_be_default() -> None:
     sender = parse_sender("default", default_region="CA")
 
     assert sender == Address(wire="default", e164=None)
     assert sender.is_default
 
 
-def test_a_sender_is_an_address_otherwise() -> None:
+def test_other_senders_are_addresses() -> None:
     sender = parse_sender("6131234567", default_region="CA")
 
     assert sender.wire == "+16131234567"
@@ -194,12 +194,12 @@ def test_a_sender_is_an_address_otherwise() -> None:
 
 
 @pytest.mark.parametrize("text", ["Default", "default ", "DEFAULT", "ACME"])
-def test_no_other_word_is_a_sender(text: str) -> None:
+def test_other_words_are_not_senders(text: str) -> None:
     with pytest.raises(InvalidAddress):
         parse_sender(text, default_region="CA")
 
 
-def test_an_address_shows_no_whole_number() -> None:
+def test_address_shows_no_whole_number() -> None:
     assert repr(parse_address("+16131238877", default_region=None)) == "Address(***8877)"
     assert repr(parse_sender("default", default_region=None)) == "Address(default)"
 
@@ -233,7 +233,7 @@ def test_any_text_is_an_address_or_has_a_reason_that_does_not_repeat_it(
 @pytest.mark.parametrize(
     "text", ["+4930123456", "+49301", "+999123456789", "tel:+49-30-123456", "030123456", "12345"]
 )
-def test_without_the_library_any_length_is_possible_and_the_form_counts_all_the_same(text: str) -> None:
+def test_any_length_is_accepted_in_a_valid_form_without_the_library(text: str) -> None:
     address = parse_address(text, default_region="DE", checks_length=False)
 
     assert address.wire == text.removeprefix("tel:").replace("-", "")
@@ -241,6 +241,6 @@ def test_without_the_library_any_length_is_possible_and_the_form_counts_all_the_
 
 
 @pytest.mark.parametrize("text", ["+0123", "+" + "1" * 16, "nobody", "12", "+49 30 123456"])
-def test_without_the_library_a_wrong_form_is_refused(text: str) -> None:
+def test_invalid_form_is_refused_without_the_library(text: str) -> None:
     with pytest.raises(InvalidAddress):
         parse_address(text, default_region=None, checks_length=False)

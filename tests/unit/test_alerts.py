@@ -54,7 +54,7 @@ def promtool(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_an_expression_asks_for_what_there_is(expression: str) -> None:
+def test_expressions_use_existing_metrics(expression: str) -> None:
     real = samples()
     values = {
         (sample.name, label, value)
@@ -70,7 +70,7 @@ def test_an_expression_asks_for_what_there_is(expression: str) -> None:
         assert [one for one in selector.labels if (selector.name, *one) not in values] == []
 
 
-def test_labels_that_are_summed_by_are_there() -> None:
+def test_labels_of_aggregations_exist() -> None:
     known = {label for labels in samples().values() for label in labels} | {"instance", "process"}
     by = {
         label.strip()
@@ -89,13 +89,13 @@ def test_prometheus_takes_the_rules() -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-def test_the_alerts_come_when_they_should() -> None:
+def test_alerts_fire_in_their_conditions() -> None:
     tested = promtool("test", "rules", "sms-bridge.rules.test.yaml", cwd=PROMETHEUS)
 
     assert tested.returncode == 0, tested.stderr + tested.stdout
 
 
-def test_prometheus_takes_what_dashboard_and_scaling_ask(tmp_path: Path) -> None:
+def test_prometheus_accepts_the_queries_of_dashboard_and_scaling(tmp_path: Path) -> None:
     recorded = [
         {"record": f"panel_{number}", "expr": expression.replace("$__rate_interval", "5m")}
         for number, expression in enumerate(EXPRESSIONS[len(RULES) :])
@@ -110,7 +110,7 @@ def test_prometheus_takes_what_dashboard_and_scaling_ask(tmp_path: Path) -> None
 
 
 @rules
-def test_an_alert_says_what_it_means_and_leads_to_what_to_do(rule: dict[str, Any]) -> None:
+def test_alert_has_a_meaning_and_a_link_to_an_action(rule: dict[str, Any]) -> None:
     page, _, section = rule["annotations"]["runbook"].partition("#")
     headings = re.findall(r"^##+ (.+)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
 
@@ -120,14 +120,14 @@ def test_an_alert_says_what_it_means_and_leads_to_what_to_do(rule: dict[str, Any
 
 
 @rules
-def test_an_alert_says_no_number_with_digits_that_mean_nothing(rule: dict[str, Any]) -> None:
+def test_alert_rounds_its_numbers(rule: dict[str, Any]) -> None:
     said = [value for text in rule["annotations"].values() for value in re.findall(r"{{(.*?)}}", text)]
     numbers = [value for value in said if "$value" in value]
 
     assert [value for value in numbers if "printf" not in value and "humanizeDuration" not in value] == []
 
 
-def test_no_two_alerts_have_one_name() -> None:
+def test_names_of_alerts_are_unique() -> None:
     names = [rule["alert"] for rule in RULES]
 
     assert len(names) == len(set(names))

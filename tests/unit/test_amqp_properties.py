@@ -60,7 +60,7 @@ def test_headers_behind_an_unknown_type_are_lost() -> None:
 
 
 @pytest.mark.parametrize("name", ["content_type", "correlation_id", "reply_to", "message_id", "app_id"])
-def test_text_that_is_not_utf_8_costs_that_property_alone(name: str) -> None:
+def test_text_that_is_not_utf_8_loses_that_property_only(name: str) -> None:
     marked = written(**OTHERS | {name: "????"}).replace(b"????", b"\xff\xfe\xfd\xfc")
     found, _ = read_properties(marked, 0)
 
@@ -68,7 +68,7 @@ def test_text_that_is_not_utf_8_costs_that_property_alone(name: str) -> None:
 
 
 @given(st.binary(max_size=200), st.binary(max_size=60))
-def test_no_bytes_cost_the_connection(anything: bytes, header: bytes) -> None:
+def test_no_bytes_break_the_connection(anything: bytes, header: bytes) -> None:
     for raw in (
         anything,
         with_header(header),

@@ -98,7 +98,7 @@ def test_waking_cuts_a_wait_short(begin: Callable[..., Job], answer: float) -> N
     wait_until(lambda: job.iterations == 2, what="the next round")
 
 
-def test_waking_during_a_round_has_another_one_follow(begin: Callable[..., Job]) -> None:
+def test_waking_during_a_round_starts_another_one(begin: Callable[..., Job]) -> None:
     job = in_a_round(begin)
     job.wake()
     job.held.set()
@@ -106,7 +106,7 @@ def test_waking_during_a_round_has_another_one_follow(begin: Callable[..., Job])
     wait_until(lambda: job.iterations == 3, what="a round for what came during the second one")
 
 
-def test_nothing_but_a_stop_cuts_a_pause_short() -> None:
+def test_only_a_stop_cuts_a_pause_short() -> None:
     paused: list[bool] = []
 
     class Pausing(Job):
@@ -127,21 +127,21 @@ def test_nothing_but_a_stop_cuts_a_pause_short() -> None:
     assert paused == [True]
 
 
-def test_a_job_that_is_stopped_before_its_first_round_has_none(begin: Callable[..., Job]) -> None:
+def test_job_stopped_before_its_first_round_does_no_round(begin: Callable[..., Job]) -> None:
     job = begin(after=LONG)
     job.stop()
 
     assert (job.iterations, job.closed) == (0, 1)
 
 
-def test_a_job_that_was_never_started_can_be_stopped() -> None:
+def test_job_that_was_never_started_can_be_stopped() -> None:
     job = Job()
     job.stop()
 
     assert (job.iterations, job.closed) == (0, 0)
 
 
-def test_a_stop_waits_for_what_is_owed(begin: Callable[..., Job]) -> None:
+def test_stop_waits_for_outstanding_rounds(begin: Callable[..., Job]) -> None:
     job = begin(LONG, LONG, LONG)
     wait_until(lambda: job.iterations == 1)
     job.owed = 2
@@ -150,14 +150,14 @@ def test_a_stop_waits_for_what_is_owed(begin: Callable[..., Job]) -> None:
     assert (job.iterations, job.closed) == (3, 1)
 
 
-def test_a_stop_does_not_wait_longer_than_it_may(begin: Callable[..., Job]) -> None:
+def test_stop_waits_until_its_deadline_at_most(begin: Callable[..., Job]) -> None:
     job = in_a_round(begin)
     job.stop(timeout=0.01)
 
     assert job.closed == 0
 
 
-def test_a_round_that_raises_is_logged_and_the_next_one_comes(begin: Callable[..., Job]) -> None:
+def test_round_that_raises_is_logged_and_the_next_one_runs(begin: Callable[..., Job]) -> None:
     with capture_logs() as lines:
         job = begin(TypeError("a mistake of ours"), inf)
         wait_until(lambda: job.iterations == 2, what="the next round")
@@ -167,7 +167,7 @@ def test_a_round_that_raises_is_logged_and_the_next_one_comes(begin: Callable[..
     ]
 
 
-def test_a_stop_ends_the_wait_after_a_mistake(begin: Callable[..., Job]) -> None:
+def test_stop_ends_the_wait_after_an_exception(begin: Callable[..., Job]) -> None:
     with capture_logs() as lines:
         job = begin(TypeError("a mistake of ours"), retry=LONG)
         wait_until(lambda: lines, what="the line about it")
@@ -178,7 +178,7 @@ def test_a_stop_ends_the_wait_after_a_mistake(begin: Callable[..., Job]) -> None
     assert (job.iterations, job.closed) == (1, 1)
 
 
-def test_a_mistake_in_what_the_process_needs_is_reported_once_and_ends_the_thread(
+def test_exception_in_an_essential_job_is_reported_once_and_ends_the_thread(
     begin: Callable[..., Job],
 ) -> None:
     crashed: list[str] = []
@@ -190,14 +190,14 @@ def test_a_mistake_in_what_the_process_needs_is_reported_once_and_ends_the_threa
     assert [(line["event"], line["log_level"]) for line in lines] == [("thread.crashed", "critical")]
 
 
-def test_a_job_ends_by_itself_where_a_round_says_so(begin: Callable[..., Job]) -> None:
+def test_job_ends_when_a_round_returns_its_end(begin: Callable[..., Job]) -> None:
     job = begin(0.0, None)
 
     wait_until(lambda: job.closed, what="its end")
     assert job.iterations == 2
 
 
-def test_a_warning_that_repeats_is_logged_once_a_minute() -> None:
+def test_warning_that_repeats_is_logged_once_a_minute() -> None:
     job = Job()
     with capture_logs() as lines:
         for _ in range(3):
@@ -228,7 +228,7 @@ class StoreJob(StoreWorker[Store]):
         return inf
 
 
-def test_a_store_is_opened_when_it_is_needed_and_once_until_it_is_closed() -> None:
+def test_store_is_opened_on_first_use_and_reused_until_closed() -> None:
     store = Store()
     job = StoreJob("job", store)
 
@@ -245,7 +245,7 @@ def test_a_store_is_opened_when_it_is_needed_and_once_until_it_is_closed() -> No
         assert store.closed == times
 
 
-def test_the_thread_closes_its_store_at_its_end() -> None:
+def test_thread_closes_its_store_at_its_end() -> None:
     store = Store()
     job = StoreJob("job", store)
     job.start()

@@ -8,7 +8,7 @@ from bridge.settings import Settings
 URLS = [f"amqp://rabbit{number}/" for number in range(3)]
 
 
-def test_processes_begin_with_any_address_and_go_on_in_their_order() -> None:
+def test_processes_start_with_a_random_broker_and_continue_in_order() -> None:
     settings = Settings.model_validate({"broker": {"url": URLS}})
     orders = {tuple(node.host for node in parts.address_of_process(settings).nodes) for _ in range(200)}
 

@@ -53,7 +53,7 @@ UNWANTED = {
 }  # fmt: skip
 
 
-def test_importing_the_client_loads_nothing_that_a_sender_has_no_use_for() -> None:
+def test_import_of_the_client_loads_no_server_modules() -> None:
     program = "import bridge.client, json, sys; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=30)
     loaded = set(json.loads(done.stdout))
@@ -71,7 +71,7 @@ def test_importing_the_client_loads_nothing_that_a_sender_has_no_use_for() -> No
         "amqp://u:hunter2@a;amqp://u:hunter2@b", "amqp://u:hunter2@a?connect_timeout=1",
     ],
 )  # fmt: skip
-def test_a_url_that_does_not_work_is_refused_before_anything_connects(make: Any, url: object) -> None:
+def test_invalid_url_is_refused_before_connecting(make: Any, url: object) -> None:
     with pytest.raises(ConfigurationError) as refused:
         make(url)
 
@@ -80,7 +80,7 @@ def test_a_url_that_does_not_work_is_refused_before_anything_connects(make: Any,
     assert "hunter2" not in str(refused.value)
 
 
-def test_a_file_for_tls_that_does_not_work_is_refused_before_anything_connects(tmp_path: Path) -> None:
+def test_invalid_tls_file_is_refused_before_connecting(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").touch()
     for options, reason in [
         (Options(ca_file=tmp_path / "missing.pem"), "ca_file can't be read"),
@@ -94,7 +94,7 @@ def test_a_file_for_tls_that_does_not_work_is_refused_before_anything_connects(t
             Client("amqp://localhost", options)
 
 
-def test_importing_the_client_takes_no_longer_than_kombu_and_a_little() -> None:
+def test_import_of_the_client_takes_little_longer_than_kombu() -> None:
     program = (
         "import time, resource\n"
         "import kombu.connection, kombu.entity, amqp\n"
@@ -122,7 +122,7 @@ def test_importing_the_client_takes_no_longer_than_kombu_and_a_little() -> None:
         (Command(to=TO, message="a" * 300_000), "larger than"),
     ],
 )
-def test_a_mistake_is_said_before_anything_is_published(command: Command, reason: str) -> None:
+def test_invalid_command_is_refused_before_publishing(command: Command, reason: str) -> None:
     with pytest.raises(InvalidCommand) as invalid:
         make_ready(command, rules=CommandRules(), now=NOW)
 
@@ -130,7 +130,7 @@ def test_a_mistake_is_said_before_anything_is_published(command: Command, reason
     assert TO not in str(invalid.value)
 
 
-def test_a_command_is_what_the_worker_reads() -> None:
+def test_worker_reads_the_published_command() -> None:
     zone = timezone(timedelta(hours=-4))
     ready = make_ready(
         Command(
@@ -238,15 +238,13 @@ def result(*statuses: str, destinations: int | None = None) -> Result:
         (result(destinations=1), "pending", "outcomes=[])"),
     ],
 )
-def test_a_result_shows_its_status_and_neither_text_nor_number(
-    given: Result, status: str, shown: str
-) -> None:
+def test_result_shows_its_status_and_neither_text_nor_number(given: Result, status: str, shown: str) -> None:
     assert given.status == status
     assert given.is_sent == (status == "sent")
     assert repr(given) == f"Result(id='order-17', status={status!r}, {shown}"
 
 
-def test_a_result_that_is_not_sent_raises_its_own_error_and_one_that_is_returns_itself() -> None:
+def test_result_that_is_not_sent_raises_its_error_and_a_sent_one_returns_itself() -> None:
     sent, rejected = result("sent", "sent"), result("rejected")
     many = result("sent", *["failed"] * 9)
     with pytest.raises(OutcomeError) as one:
@@ -266,7 +264,7 @@ def test_a_result_that_is_not_sent_raises_its_own_error_and_one_that_is_returns_
     assert str(early.value) == "command order-17: 1 of 2 outcomes came in time"
 
 
-def test_an_outcome_shows_its_status_and_neither_text_nor_number() -> None:
+def test_outcome_shows_its_status_and_neither_text_nor_number() -> None:
     (outcome,) = result("rejected").outcomes
 
     assert repr(outcome) == (
@@ -275,7 +273,7 @@ def test_an_outcome_shows_its_status_and_neither_text_nor_number() -> None:
     )
 
 
-def test_a_type_that_is_new_is_an_event_with_its_data() -> None:
+def test_unknown_event_type_is_an_event_with_its_data() -> None:
     event = event_from(
         {
             "id": "1",
@@ -301,7 +299,7 @@ def test_object_without_the_keys_of_every_event_is_not_an_event(change: dict[str
         event_from(whole | change)
 
 
-def test_the_memory_keeps_the_latest_and_no_more() -> None:
+def test_memory_keeps_only_the_latest_ids() -> None:
     seen = SeenInMemory(3)
     for event_id in ("a", "b", "c", "a", "d"):
         seen.add(event_id)

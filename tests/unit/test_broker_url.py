@@ -145,12 +145,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("url", UNDERSTOOD)
-def test_a_url_is_understood_part_by_part(url: str) -> None:
+def test_url_is_understood_part_by_part(url: str) -> None:
     assert read_broker_url(url) == UNDERSTOOD[url]
 
 
 @pytest.mark.parametrize("url", REFUSED)
-def test_a_url_that_does_not_work_is_refused_with_the_reason_and_no_part_of_it(url: str) -> None:
+def test_invalid_url_is_refused_with_a_reason_and_not_quoted(url: str) -> None:
     with pytest.raises(BadBrokerUrl) as refused:
         read_broker_url(url)
 
@@ -159,7 +159,7 @@ def test_a_url_that_does_not_work_is_refused_with_the_reason_and_no_part_of_it(u
 
 
 @given(st.text(alphabet=st.sampled_from("amqps:/@?#%;,[]=&. ü\n0x2"), max_size=40))
-def test_no_url_fails_in_another_way(rest: str) -> None:
+def test_no_url_raises_another_error(rest: str) -> None:
     try:
         node = read_broker_url(f"amqps://{rest}")
     except BadBrokerUrl:
@@ -176,7 +176,7 @@ def test_every_password_can_be_given_with_escapes(password: str) -> None:
     assert read_broker_url(f"amqp://u:{escaped}@rabbit").password == password
 
 
-def test_a_node_shows_neither_user_nor_password() -> None:
+def test_node_shows_neither_user_nor_password() -> None:
     shown = repr(read_broker_url(f"amqp://{SECRET}:{SECRET}@rabbit"))
 
     assert SECRET not in shown
@@ -198,7 +198,7 @@ def test_urls_are_separated_only_by_a_comma_before_a_url(text: str, urls: list[s
     assert split_urls(text) == urls
 
 
-def test_the_url_at_fault_is_named_by_its_place() -> None:
+def test_invalid_url_is_named_by_its_position() -> None:
     with pytest.raises(BadBrokerUrl, match=r"^URL 2 of 2 must begin"):
         read_broker_urls(["amqp://a", f"http://u:{SECRET}@b"])
 
@@ -209,7 +209,7 @@ def test_urls_of_one_list_lead_to_one_vhost() -> None:
         read_broker_urls(["amqp://a/sms", f"amqp://u:{SECRET}@b/other", "amqp://c/sms"])
 
 
-def test_files_of_the_settings_are_for_urls_that_name_none() -> None:
+def test_tls_files_of_the_settings_apply_to_urls_without_any() -> None:
     files = TlsFiles(ca_file="/ca.pem", certificate="/cert.pem", key="/key.pem")
     own = "amqps://b?cacertfile=/other.pem&certfile=/both.pem"
     plain, with_files, with_own = read_broker_urls(["amqp://c", "amqps://a", own], files)
@@ -234,7 +234,7 @@ def loaded(toml: Mapping[str, object]) -> Settings:
 
 
 @pytest.mark.parametrize("url", [url for url in REFUSED if url])
-def test_the_settings_refuse_the_same_urls(url: str) -> None:
+def test_settings_refuse_the_same_urls(url: str) -> None:
     with pytest.raises(SettingsError) as refused:
         loaded({"url": url})
 
@@ -243,7 +243,7 @@ def test_the_settings_refuse_the_same_urls(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", UNDERSTOOD)
-def test_the_settings_understand_the_same_urls(url: str) -> None:
+def test_settings_understand_the_same_urls(url: str) -> None:
     assert loaded({"url": url}).broker.nodes == (UNDERSTOOD[url],)
 
 
@@ -274,7 +274,7 @@ def test_invalid_list_of_urls_is_refused_with_a_hint(url: object, reason: str) -
     assert reason in problem.reason
 
 
-def test_the_client_names_a_url_by_its_place_once() -> None:
+def test_client_names_a_url_by_its_position_once() -> None:
     with pytest.raises(ConfigurationError, match=r"^the broker's URL 2 of 2 must begin"):
         Options().address(["amqp://a", "http://b"])
     with pytest.raises(ConfigurationError, match=r"^the broker's URL must begin"):

@@ -127,7 +127,7 @@ def test_backfilled_message_is_the_same_event_as_from_its_webhook(model: Model) 
     assert (caught.recovered, caught.whole) == (1, True)
 
 
-def test_a_lost_one_is_found_before_others_that_came_and_none_is_published_twice(model: Model) -> None:
+def test_lost_message_is_found_before_delivered_ones_and_none_is_published_twice(model: Model) -> None:
     names = ["m1", "lost", "m3", "m4"]
     model.memory.note([inbound_id(name) for name in names if name != "lost"], NOW)
     model.archive.kept = {
@@ -147,7 +147,7 @@ def brought(model: Model, **fields: Any) -> None:
     model.memory.note([event.id, *event.also_noted], NOW)
 
 
-def test_a_message_whose_text_the_history_has_altered_is_the_one_that_its_webhook_brought(
+def test_message_altered_in_the_history_is_the_one_of_its_webhook(
     model: Model,
 ) -> None:
     brought(model, text="Price: 5\u00a0EUR", destinationAddress="16137001234")
@@ -212,7 +212,7 @@ def test_backfill_resumes_from_the_watermark_minus_overlap_also_for_new_numbers_
     assert caught.whole
 
 
-def test_a_number_that_was_not_read_whole_keeps_its_watermark_and_the_others_go_on(model: Model) -> None:
+def test_incompletely_read_number_keeps_its_watermark_and_others_advance(model: Model) -> None:
     model.run()
     start = model.clock.now() - GRACE
     model.clock.wall += DAY
@@ -231,7 +231,7 @@ def test_a_number_that_was_not_read_whole_keeps_its_watermark_and_the_others_go_
 
 
 @pytest.mark.parametrize("lacking", ["listed", "complete"])
-def test_a_history_that_may_lack_something_holds_the_watermark(model: Model, lacking: str) -> None:
+def test_incomplete_history_holds_the_watermark(model: Model, lacking: str) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
     setattr(model.archive, lacking, False)
     caught = model.run()
@@ -252,7 +252,7 @@ def test_event_that_is_not_durable_is_not_noted_and_does_not_move_the_watermark(
     assert model.ids() == ["m1"]
 
 
-def test_a_watermark_that_a_clock_set_ahead_has_left_hides_nothing(model: Model) -> None:
+def test_watermark_from_a_clock_set_ahead_hides_nothing(model: Model) -> None:
     model.clock.wall += 365 * DAY
     model.run()
     model.clock.wall = NOW
@@ -338,7 +338,7 @@ def test_unexpected_exception_is_logged_and_the_next_round_runs(model: Model) ->
 
 
 @pytest.mark.parametrize("remote", [".", "..", "", "\ud83d"])
-def test_a_thread_that_no_path_leads_to_holds_up_nothing_but_its_watermark(remote: str) -> None:
+def test_thread_without_a_valid_path_holds_only_its_watermark(remote: str) -> None:
     thread = Thread(remote_address=remote)
     with client_setup() as it:
         read = CpaasArchive(it.client.history).messages(thread, NOW)
@@ -346,7 +346,7 @@ def test_a_thread_that_no_path_leads_to_holds_up_nothing_but_its_watermark(remot
     assert read == ((), False)
 
 
-def test_a_thread_that_was_listed_and_is_not_found_is_not_read_whole() -> None:
+def test_listed_thread_that_is_not_found_is_incomplete() -> None:
     with client_setup() as it:
         it.server.acts.extend([answer(404), answer(404)])
         read = CpaasArchive(it.client.history).messages(Thread(), NOW)
@@ -354,7 +354,7 @@ def test_a_thread_that_was_listed_and_is_not_found_is_not_read_whole() -> None:
     assert read == ((), False)
 
 
-def test_a_thread_that_is_listed_as_empty_and_not_found_is_read_whole() -> None:
+def test_empty_listed_thread_that_is_not_found_is_complete() -> None:
     with client_setup() as it:
         it.server.acts.append(answer(404))
         read = CpaasArchive(it.client.history).messages(Thread(length=0), NOW)
@@ -362,7 +362,7 @@ def test_a_thread_that_is_listed_as_empty_and_not_found_is_read_whole() -> None:
     assert read == ((), True)
 
 
-def test_a_dry_run_changes_nothing(model: Model) -> None:
+def test_dry_run_changes_nothing(model: Model) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
     caught = model.run(dry_run=True)
 
@@ -370,7 +370,7 @@ def test_a_dry_run_changes_nothing(model: Model) -> None:
     assert model.run().recovered == 1
 
 
-def test_a_given_time_reaches_further_back_but_not_behind_what_may_be_forgotten(model: Model) -> None:
+def test_start_time_reaches_further_back_but_not_beyond_the_retention(model: Model) -> None:
     model.archive.kept = {
         Thread(): [
             Message(message_id="a week", at=NOW - 7 * DAY),

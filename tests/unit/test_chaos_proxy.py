@@ -64,7 +64,7 @@ def _read(client: socket.socket, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("direction", [UP, DOWN])
-def test_a_black_hole_swallows_one_direction_and_keeps_the_socket(
+def test_black_hole_swallows_one_direction_and_keeps_the_socket(
     direction: str, proxy: ChaosProxy, client: socket.socket
 ) -> None:
     proxy.black_hole(direction)
@@ -78,7 +78,7 @@ def test_a_black_hole_swallows_one_direction_and_keeps_the_socket(
     assert proxy.counters.passed[UP] == (5 if direction == UP else 9)
 
 
-def test_a_delay_holds_each_chunk_back(proxy: ChaosProxy, client: socket.socket) -> None:
+def test_delay_holds_each_chunk_back(proxy: ChaosProxy, client: socket.socket) -> None:
     proxy.delay(0.1)
     began = time.monotonic()
     client.sendall(b"late")
@@ -88,7 +88,7 @@ def test_a_delay_holds_each_chunk_back(proxy: ChaosProxy, client: socket.socket)
     assert proxy.counters.delayed == 2
 
 
-def test_a_throttle_bounds_the_rate(proxy: ChaosProxy, client: socket.socket) -> None:
+def test_throttle_bounds_the_rate(proxy: ChaosProxy, client: socket.socket) -> None:
     proxy.throttle(10_000)
     began = time.monotonic()
     client.sendall(bytes(1000))
@@ -98,7 +98,9 @@ def test_a_throttle_bounds_the_rate(proxy: ChaosProxy, client: socket.socket) ->
 
 
 @pytest.mark.parametrize("direction", [UP, DOWN])
-def test_cuts_in_the_middle_once(direction: str, proxy: ChaosProxy, client: socket.socket) -> None:
+def test_connection_is_cut_in_the_middle_once(
+    direction: str, proxy: ChaosProxy, client: socket.socket
+) -> None:
     wait_until(lambda: proxy.counters.passed == {UP: 5, DOWN: 5}, what="the greeting counted")
     proxy.cut_after(3, direction)
     client.sendall(b"12345")

@@ -36,7 +36,7 @@ def lookup_results(root: Path, path: str, text: str) -> list[str]:
     return [":".join(line.removeprefix(f"{path}:").split(":")[:2]) for line in lines]
 
 
-def test_a_word_that_is_put_back_fails_with_its_place_and_the_term_to_use(tmp_path: Path) -> None:
+def test_banned_word_fails_with_its_position_and_the_term_to_use(tmp_path: Path) -> None:
     file = tmp_path / CLEAN
     file.parent.mkdir(parents=True)
     file.write_text('"""A circuit breaker."""\n\n# The gate is closed.\n')
@@ -117,11 +117,11 @@ def test_texts_of_other_files_are_read(tmp_path: Path) -> None:
         "- **claim**: A note.\n\n- **lease**: A time.\n- **Claim**: A note.",
     ],
 )
-def test_a_term_is_defined_once(tmp_path: Path, glossary: str) -> None:
+def test_term_is_defined_once(tmp_path: Path, glossary: str) -> None:
     assert lookup_results(tmp_path, "docs/example/glossary.md", glossary) == ["4: claim"]
 
 
-def test_a_module_is_named_with_a_noun(tmp_path: Path) -> None:
+def test_module_is_named_with_a_noun(tmp_path: Path) -> None:
     assert lookup_results(tmp_path, "bridge/clean/noting.py", "") == ["1: noting"]
     (tmp_path / "bridge/clean/noting.py").unlink()
     assert lookup_results(tmp_path, "bridge/clean/tracing.py", "") == []
@@ -137,7 +137,7 @@ def test_words_are_counted_for_each_directory(tmp_path: Path) -> None:
     assert lines["bridge/clean"] == ["10", "100.0", "(1)", "100.0", "(1)", "100.0", "(1)"]
 
 
-def test_an_exception_counts_for_its_path_and_sense_alone(tmp_path: Path) -> None:
+def test_exception_counts_for_its_path_and_sense_alone(tmp_path: Path) -> None:
     assert lookup_results(tmp_path, "bridge/clean/a.py", "place = 1") == []
     (tmp_path / "bridge/clean/a.py").unlink()
     assert lookup_results(tmp_path, "bridge/clean/a.py", "room = __slots__ = 1") == ["1: room"]

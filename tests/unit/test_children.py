@@ -24,7 +24,7 @@ def parent() -> Iterator[tuple[socket.socket, ControlPipe]]:
         yield ours, control_pipe
 
 
-def test_a_parent_that_says_all_at_once_is_heard(parent: tuple[socket.socket, ControlPipe]) -> None:
+def test_message_of_the_parent_in_one_piece_is_read(parent: tuple[socket.socket, ControlPipe]) -> None:
     ours, control_pipe = parent
     ours.sendall(b"{}\n\n")
 
@@ -32,7 +32,7 @@ def test_a_parent_that_says_all_at_once_is_heard(parent: tuple[socket.socket, Co
     assert control_pipe.wait_end()
 
 
-def test_a_parent_that_is_gone_has_not_said_so(parent: tuple[socket.socket, ControlPipe]) -> None:
+def test_end_of_the_parent_is_not_a_stop_message(parent: tuple[socket.socket, ControlPipe]) -> None:
     ours, control_pipe = parent
     ours.sendall(b"{}\n")
     # Unread data turns the close into a reset.
@@ -52,7 +52,7 @@ def test_incomplete_line_is_ignored(parent: tuple[socket.socket, ControlPipe]) -
     assert control_pipe.line() is None
 
 
-def test_the_port_comes_back_and_the_exit_code() -> None:
+def test_child_returns_its_port_and_its_exit_code() -> None:
     child = Child("tests.unit.listening_child", "3", line="11", environ=dict(os.environ))
 
     assert child.wait_listening(10) == 1100
@@ -63,14 +63,14 @@ def test_the_port_comes_back_and_the_exit_code() -> None:
     child.end()
 
 
-def test_a_child_that_ends_at_once_has_no_port() -> None:
+def test_child_that_ends_at_once_has_no_port() -> None:
     child = Child("no.such.module", line="{}", environ=dict(os.environ))
 
     assert child.wait_listening(10) is None
     assert child.wait() == 1
 
 
-def test_a_child_that_says_nothing_is_not_waited_for_without_end() -> None:
+def test_silent_child_is_waited_for_a_limited_time() -> None:
     child = Child("tests.unit.listening_child", "silent", line="11", environ=dict(os.environ))
 
     with pytest.raises(TimeoutError):

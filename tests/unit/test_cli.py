@@ -136,7 +136,7 @@ def test_process_command_exits_with_the_code_of_its_process(command: str, code: 
 @pytest.mark.parametrize(
     ("command", "section"), [("up", "ingest"), ("ingest", "ingest"), ("worker", "admin")]
 )
-def test_host_and_port_go_before_the_environment(command: str, section: str) -> None:
+def test_host_and_port_options_override_the_environment(command: str, section: str) -> None:
     use_cases = FakeUseCases(0)
     environ = {f"BRIDGE_{section.upper()}__PORT": "1", f"BRIDGE_{section.upper()}__HOST": "127.0.0.9"}
     result = run(command, "--host", "127.0.0.2", "--port", "1234", use_cases=use_cases, environ=environ)
@@ -146,7 +146,7 @@ def test_host_and_port_go_before_the_environment(command: str, section: str) -> 
     assert getattr(use_cases.settings, section).port == 1234
 
 
-def test_an_open_host_without_authorization_is_a_mistake_of_configuration() -> None:
+def test_public_host_without_authorization_is_a_configuration_error() -> None:
     result = run("ingest", "--host", "0.0.0.0")  # noqa: S104 - refused
 
     assert result.exit_code == 78
@@ -188,7 +188,7 @@ def test_missing_setting_is_a_configuration_error() -> None:
     "arguments",
     [["send", "--to", "+16131234567", "--message", "hi"], ["topology", "check"], ["events", "tail"]],
 )
-def test_a_service_that_is_not_reachable_is_69(arguments: list[str], error: Exception) -> None:
+def test_unreachable_service_exits_69(arguments: list[str], error: Exception) -> None:
     result = run(*arguments, use_cases=FakeUseCases(error))
 
     assert result.exit_code == 69
@@ -201,7 +201,7 @@ def test_bridge_error_exits_1_with_its_message() -> None:
     assert (result.exit_code, result.stderr) == (1, "Error: can't listen there\n")
 
 
-def test_an_answer_that_finds_no_room_is_1_without_a_traceback() -> None:
+def test_output_to_a_full_disk_exits_1_without_a_traceback() -> None:
     result = run("events", "tail", use_cases=FakeUseCases(OSError(errno.ENOSPC, "No space left on device")))
 
     assert (result.exit_code, result.stderr) == (
@@ -210,7 +210,7 @@ def test_an_answer_that_finds_no_room_is_1_without_a_traceback() -> None:
     )
 
 
-def test_a_reader_that_has_seen_enough_is_no_service_that_is_down() -> None:
+def test_closed_pipe_is_not_reported_as_an_unavailable_service() -> None:
     result = run("events", "tail", use_cases=FakeUseCases(BrokenPipeError(errno.EPIPE, "Broken pipe")))
 
     assert (result.exit_code, result.stderr) == (1, "")
@@ -219,11 +219,11 @@ def test_a_reader_that_has_seen_enough_is_no_service_that_is_down() -> None:
 @pytest.mark.parametrize(
     "arguments", [["send"], ["nonsense"], ["worker", "--port", "x"], ["events", "tail", "--count", "0"]]
 )
-def test_wrong_usage_is_2(arguments: list[str]) -> None:
+def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
 
 
-def test_a_sent_command_has_the_fields_of_the_contract() -> None:
+def test_sent_command_has_the_fields_of_the_contract() -> None:
     command = sent_by(
         "--to", "+16131234567", "--to", "+16131234568", "--from", "+16139998877", "--message", "hi", "--id", "c1",
         "--send-at", "2026-01-01T00:00:00Z", "--expires-at", "2026-01-02T00:00:00Z", "--metadata", "order=1=2",
@@ -248,13 +248,13 @@ def test_sent_command_has_a_new_id_and_no_unset_fields() -> None:
     assert first["id"] != second["id"]
 
 
-def test_the_message_is_read_from_standard_input_for_a_dash() -> None:
+def test_message_of_a_dash_is_read_from_standard_input() -> None:
     command = sent_by("--to", "+16131234567", "--message", "-", stdin="grüß\ndich\n".encode())
 
     assert command["message"] == "grüß\ndich"
 
 
-def test_a_message_that_is_not_utf_8_is_wrong_usage_and_not_shown() -> None:
+def test_message_that_is_not_utf_8_is_a_usage_error_and_not_shown() -> None:
     result = run("send", "--to", "+16131234567", "--message", "-", stdin=b"canary\xff")
 
     assert result.exit_code == 2
@@ -262,7 +262,7 @@ def test_a_message_that_is_not_utf_8_is_wrong_usage_and_not_shown() -> None:
 
 
 @pytest.mark.parametrize("pair", ["novalue", "=value"])
-def test_metadata_takes_pairs(pair: str) -> None:
+def test_metadata_option_accepts_pairs(pair: str) -> None:
     assert run("send", "--to", "+16131234567", "--message", "hi", "--metadata", pair).exit_code == 2
 
 
@@ -313,7 +313,7 @@ def test_invalid_command_is_a_usage_error_and_not_published(options: list[str], 
     assert use_cases.asked == []
 
 
-def test_a_number_is_judged_by_the_configured_region() -> None:
+def test_number_is_parsed_by_the_configured_region() -> None:
     arguments = ("send", "--to", "0151 23456789", "--message", "hi")
     german = {"BRIDGE_ADDRESSES__DEFAULT_REGION": "DE"}
 
@@ -326,7 +326,7 @@ def test_a_number_is_judged_by_the_configured_region() -> None:
     )
 
 
-def test_without_an_outcome_stderr_says_what_is_known_and_what_to_do() -> None:
+def test_send_without_an_outcome_prints_the_state_and_a_hint_to_stderr() -> None:
     result = run(
         "send",
         "--to",
@@ -344,7 +344,7 @@ def test_without_an_outcome_stderr_says_what_is_known_and_what_to_do() -> None:
     assert "bridge ledger show c1" in result.stderr
 
 
-def test_a_command_that_may_be_on_the_queue_is_sent_again_by_its_id() -> None:
+def test_command_that_may_be_queued_is_repeated_by_its_id() -> None:
     arguments = ("send", "--to", "+16131234567", "--message", "hi")
     result = run(*arguments, use_cases=FakeUseCases(ConnectionError("no confirm within 10 s")))
 
@@ -353,7 +353,7 @@ def test_a_command_that_may_be_on_the_queue_is_sent_again_by_its_id() -> None:
 
 
 @pytest.mark.parametrize("came", [[], ConnectionError("no confirm within 10 s")])
-def test_an_id_made_of_a_number_is_neither_shown_nor_masked_into_another_id(came: object) -> None:
+def test_id_that_contains_a_number_is_neither_shown_nor_masked(came: object) -> None:
     result = run(
         *("send", "--to", "+16131234567", "--message", "hi", "--id", "order-16131234567", "--wait=5"),
         use_cases=FakeUseCases(came),
@@ -363,7 +363,7 @@ def test_an_id_made_of_a_number_is_neither_shown_nor_masked_into_another_id(came
     assert "order-" not in result.stderr
 
 
-def test_send_says_how_long_it_waits() -> None:
+def test_send_prints_the_time_that_it_waits() -> None:
     for arguments, seconds in ([], None), (["--wait", "2.5"], 2.5), (["--wait"], 30.0):
         use_cases = FakeUseCases([])
         run("send", "--to", "+16131234567", "--message", "hi", *arguments, use_cases=use_cases)
@@ -412,7 +412,7 @@ def test_tail_prints_one_event_a_line_and_stops_at_the_count() -> None:
         ([], ConnectionError("401"), 69, "", "queues were not checked: 401\n"),
     ],
 )  # fmt: skip
-def test_topology_differences_are_printed_also_where_members_cannot_be_seen(
+def test_topology_differences_are_printed_when_members_are_not_visible(
     differences: list[str],
     members: tuple[list[str], str | None] | Exception,
     code: int,
@@ -444,7 +444,7 @@ def test_topology_prints_the_declared_objects() -> None:
 
 
 @pytest.mark.parametrize(("differences", "code"), [([], 0), (["sms.send is missing"], 1)])
-def test_a_topology_that_differs_is_a_failure(differences: list[str], code: int) -> None:
+def test_topology_difference_is_a_failure(differences: list[str], code: int) -> None:
     plain = run("topology", "check", use_cases=FakeUseCases(differences))
     as_json = run("topology", "check", "--json", use_cases=FakeUseCases(differences))
 
@@ -471,7 +471,7 @@ def test_config_show_prints_a_configuration_file_with_secrets_masked() -> None:
     assert json.loads(as_json.stdout)["broker"]["events_exchange"] == "sms.events"
 
 
-def test_config_check_says_what_is_wrong_to_programs_too() -> None:
+def test_config_check_reports_errors_as_json() -> None:
     environ = {"BRIDGE_WORKER__LEASE": "0"}
     good = run("config", "check", "--json")
     bad = run("config", "check", "--json", environ=environ)
@@ -483,7 +483,7 @@ def test_config_check_says_what_is_wrong_to_programs_too() -> None:
     ]
 
 
-def test_config_check_says_what_this_machine_lacks() -> None:
+def test_config_check_reports_missing_resources_of_the_machine() -> None:
     result = run(
         "config", "check", use_cases=FakeUseCases([SettingProblem("ingest.tls_key", "/k is not there")])
     )
@@ -514,7 +514,7 @@ WEBHOOK = {
 }
 
 
-def test_a_subscription_uses_one_channel_to_the_configured_webhook() -> None:
+def test_subscription_uses_one_channel_to_the_configured_webhook() -> None:
     provider = FakeAccount()
     first = run("subscriptions", "create", use_cases=FakeUseCases(provider), environ=WEBHOOK)
     second = run("subscriptions", "create", "+16139998878", use_cases=FakeUseCases(provider), environ=WEBHOOK)
@@ -524,7 +524,7 @@ def test_a_subscription_uses_one_channel_to_the_configured_webhook() -> None:
     assert [channel.authorization for channel in provider.channels.list()] == ["new"]
 
 
-def test_a_channel_with_another_authorization_is_not_used() -> None:
+def test_channel_with_another_authorization_is_not_used() -> None:
     provider = FakeAccount()
     provider.channels.create(webhook_url="https://bridge.example/hook", authorization="stolen")
     result = run("subscriptions", "create", use_cases=FakeUseCases(provider), environ=WEBHOOK)
@@ -532,7 +532,7 @@ def test_a_channel_with_another_authorization_is_not_used() -> None:
     assert cells(result)[1:] == [["s2", "+16139998877", "wh-1"]]
 
 
-def test_a_subscription_can_use_a_channel_by_its_callback() -> None:
+def test_subscription_can_use_a_channel_by_its_callback() -> None:
     provider = FakeAccount()
     run("subscriptions", "create", "--notify", "wh-mine", use_cases=FakeUseCases(provider))
 
@@ -540,7 +540,7 @@ def test_a_subscription_can_use_a_channel_by_its_callback() -> None:
     assert provider.channels.kept == {}
 
 
-def test_a_subscription_without_any_webhook_is_wrong_usage() -> None:
+def test_subscription_without_a_webhook_is_a_usage_error() -> None:
     assert run("subscriptions", "create", use_cases=FakeUseCases(FakeAccount())).exit_code == 2
 
 
@@ -686,7 +686,7 @@ def child(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_installed_command_keeps_data_and_mistakes_apart() -> None:
+def test_installed_command_prints_data_to_stdout_and_errors_to_stderr() -> None:
     good = child("config", "show", "--json")
     bad = child("config", "show", BRIDGE_WORKER__LEASE="x")
 
@@ -696,5 +696,5 @@ def test_the_installed_command_keeps_data_and_mistakes_apart() -> None:
     assert bad.stderr.startswith("worker.lease: ")
 
 
-def test_the_installed_command_has_a_version() -> None:
+def test_installed_command_has_a_version() -> None:
     assert re.fullmatch(r"bridge, version \d+\.\d+\.\d+(\.dev\d+\S*)?\n", child("--version").stdout)

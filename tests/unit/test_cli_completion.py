@@ -17,7 +17,7 @@ from tests.unit.test_cli import BRIDGE, run
     ("shell", "expected"),
     [("bash", "complete -o"), ("zsh", "#compdef bridge"), ("fish", "complete --no-files")],
 )
-def test_each_shell_gets_what_it_reads(shell: str, expected: str) -> None:
+def test_each_shell_gets_its_script(shell: str, expected: str) -> None:
     result = run("completion", shell)
 
     assert result.exit_code == 0
@@ -25,7 +25,7 @@ def test_each_shell_gets_what_it_reads(shell: str, expected: str) -> None:
     assert "_BRIDGE_COMPLETE" in result.stdout
 
 
-def test_an_unknown_shell_is_wrong_usage() -> None:
+def test_unknown_shell_is_a_usage_error() -> None:
     assert run("completion", "cmd").exit_code == 2
 
 

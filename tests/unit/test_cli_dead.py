@@ -37,7 +37,7 @@ def run(use_cases: FakeUseCases, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["dead", *arguments], obj=Invocation(use_cases, {}))
 
 
-def test_a_line_for_each_letter_hides_numbers() -> None:
+def test_line_for_each_letter_hides_numbers() -> None:
     result = run(FakeUseCases([LETTER]), "list")
 
     header, row = cells(result)
@@ -121,7 +121,7 @@ def test_replay_that_needs_no_confirmation_is_done(which: tuple[str, ...]) -> No
     assert [what for what, _ in use_cases.asked] == ["replay_dead"]
 
 
-def test_the_code_of_the_provider_is_shown_with_its_meaning() -> None:
+def test_code_of_the_provider_is_shown_with_its_meaning() -> None:
     result = run(FakeUseCases([replace(LETTER, reason="SVC0002")]), "show", "e-1")
 
     assert "SVC0002: invalid input value for a message part" in result.stdout
@@ -135,7 +135,7 @@ def test_shown_command_cannot_control_the_terminal() -> None:
     assert result.stdout.replace("\n", "").isprintable()
 
 
-def test_an_id_that_no_letter_has_is_a_failure() -> None:
+def test_unknown_id_is_a_failure() -> None:
     assert run(FakeUseCases([LETTER]), "replay", "e-1", "e-2").exit_code == 1
     assert run(FakeUseCases([LETTER]), "purge", "e-1", "--yes").exit_code == 0
     assert run(FakeUseCases([]), "show", "e-1").exit_code == 1

@@ -32,7 +32,7 @@ COMMAND = {
 }
 
 
-def test_the_ledger_is_shown_as_lines_or_as_json() -> None:
+def test_ledger_is_shown_as_lines_or_as_json() -> None:
     plain = run("ledger", "show", use_cases=FakeUseCases(SUMMARY))
     as_json = run("ledger", "show", "--json", use_cases=FakeUseCases(SUMMARY))
 
@@ -49,7 +49,7 @@ def test_the_ledger_is_shown_as_lines_or_as_json() -> None:
     assert json.loads(as_json.stdout) == SUMMARY
 
 
-def test_a_command_is_shown_with_what_is_known_of_its_submissions() -> None:
+def test_command_is_shown_with_its_submissions() -> None:
     use_cases = FakeUseCases(COMMAND)
     plain = run("ledger", "show", "c1", use_cases=use_cases)
     as_json = run("ledger", "show", "c1", "--json", use_cases=use_cases)
@@ -71,7 +71,7 @@ def test_a_command_is_shown_with_what_is_known_of_its_submissions() -> None:
         (None, 75, "the broker can't be asked"),
     ],
 )
-def test_an_unknown_command_may_still_be_on_the_queue(
+def test_unknown_command_may_still_be_on_the_queue(
     options: list[str], waiting: int | None, code: int, said: str
 ) -> None:
     use_cases = FakeUseCases(None)
@@ -111,7 +111,7 @@ def test_pruning_takes_no_other_days(days: str) -> None:
     assert use_cases.asked == []
 
 
-def test_pruning_leaves_what_may_be_tried_still() -> None:
+def test_pruning_leaves_commands_that_may_be_retried() -> None:
     environ = {"BRIDGE_RETRY__MAX_AGE": str(3 * 86400)}
     refused, done = (
         run("ledger", "prune", "--before", days, use_cases=FakeUseCases(7), environ=environ) for days in "23"
@@ -129,11 +129,11 @@ def test_pruning_leaves_what_may_be_tried_still() -> None:
         ("0002", "the ledger has revision 0002 already"),
     ],
 )
-def test_migrating_says_from_where_to_where(before: str | None, confirmed: str) -> None:
+def test_migration_prints_both_versions(before: str | None, confirmed: str) -> None:
     assert run("ledger", "migrate", use_cases=FakeUseCases((before, "0002"))).stdout == f"{confirmed}\n"
 
 
-def test_adopting_says_which_ledger_the_queue_has_now() -> None:
+def test_adoption_prints_the_new_ledger_of_the_queue() -> None:
     assert "ledger abc now" in run("ledger", "adopt", use_cases=FakeUseCases("abc")).stdout
     assert json.loads(run("ledger", "adopt", "--json", use_cases=FakeUseCases("abc")).stdout) == {
         "identity": "abc"
@@ -152,7 +152,7 @@ def test_unusable_ledger_is_reported_by_the_exit_code(command: str, error: Excep
     assert ("ledger.url" in result.stderr) == (code == 69)
 
 
-def test_a_ledger_that_is_not_there_is_not_made_by_looking_or_pruning(tmp_path: Path) -> None:
+def test_missing_ledger_is_not_created_by_status_or_prune(tmp_path: Path) -> None:
     environ = {"BRIDGE_LEDGER__URL": f"sqlite:///{tmp_path}/ledger.db"}
     codes = [
         CliRunner().invoke(main, ["ledger", *arguments], obj=Invocation(environ=environ)).exit_code

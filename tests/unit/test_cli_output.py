@@ -204,7 +204,7 @@ def test_error_that_quotes_foreign_text_prints_no_control_sequences(
         {"data": {"destinationAddress": NUMBER}},
     ],
 )
-def test_a_foreign_event_is_shown_and_ends_nothing(event: dict[str, Any]) -> None:
+def test_foreign_event_is_shown_and_the_command_continues(event: dict[str, Any]) -> None:
     code, table = encoded("utf-8", FakeUseCases([event, outcome()]), "events", "tail")
 
     assert code == 0
@@ -249,7 +249,7 @@ def test_text_is_printable_and_json_is_the_same_value(text: str) -> None:
 @given(
     st.recursive(ANY_TEXT | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT, inner))
 )
-def test_repairing_loses_no_key_and_changes_nothing_that_is_whole(value: object) -> None:
+def test_text_repair_keeps_all_keys_and_valid_text(value: object) -> None:
     once = repaired(value)
 
     assert json.dumps(once, ensure_ascii=False).encode()
@@ -290,7 +290,7 @@ def test_doctor_prints_no_colours_where_no_color_is_set(monkeypatch: pytest.Monk
     assert plain.replace("\n", "").isprintable()
 
 
-def test_a_letter_of_which_nothing_is_known_is_a_row_of_dashes() -> None:
+def test_unknown_dead_letter_is_a_row_of_dashes() -> None:
     bare = replace(letter("x"), command_id=None, index=None, sender=None, reason=None, destinations=())
     _, table = encoded("utf-8", FakeUseCases([bare]), "dead", "list")
 

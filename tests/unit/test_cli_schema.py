@@ -32,7 +32,7 @@ def test_with_a_name_it_prints_that_schema() -> None:
     assert printed.stdout == (DOCUMENTS / "schemas" / "sms.outbound.sent.json").read_text(encoding="utf-8")
 
 
-def test_the_openapi_document_of_commands_over_http_has_a_name_too() -> None:
+def test_openapi_document_of_commands_over_http_has_a_name_too() -> None:
     printed = run("submit.openapi")
 
     assert printed.stdout == (DOCUMENTS / "submit.openapi.json").read_text(encoding="utf-8")
@@ -45,14 +45,14 @@ def test_json_is_the_same_on_one_line() -> None:
     assert json.loads(printed.stdout) == json.loads(run("command").stdout)
 
 
-def test_a_name_that_there_is_not_is_a_mistake_that_names_those_there_are() -> None:
+def test_unknown_name_is_an_error_that_lists_the_names() -> None:
     printed = run("sms.outbound.lost")
 
     assert printed.exit_code == 2
     assert "sms.outbound.sent, " in printed.stderr
 
 
-def test_a_directory_gets_every_file(tmp_path: Path) -> None:
+def test_directory_gets_every_file(tmp_path: Path) -> None:
     printed = run("--directory", str(tmp_path / "contract"), BRIDGE_EVENTS__CAMEL_CASE="true")
     written = {
         str(path.relative_to(tmp_path / "contract")): path.read_text(encoding="utf-8")
@@ -67,12 +67,12 @@ def test_a_directory_gets_every_file(tmp_path: Path) -> None:
     assert sorted(printed.stdout.split()) == sorted(written)
 
 
-def test_a_directory_gets_all_or_nothing(tmp_path: Path) -> None:
+def test_directory_gets_all_files_or_none(tmp_path: Path) -> None:
     assert run("command", "--directory", str(tmp_path)).exit_code == 2
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_cannot_be_written_is_a_failure_and_no_traceback(tmp_path: Path) -> None:
+def test_directory_that_cannot_be_written_is_a_failure_and_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "schemas").write_text("in the way")
     printed = run("--directory", str(tmp_path))
 

@@ -34,14 +34,14 @@ def test_recovered_events_are_counted_and_exit_0(damaged: Path) -> None:
     )
 
 
-def test_unreadable_events_exit_1_and_the_way_on_is_said(damaged: Path) -> None:
+def test_unreadable_events_exit_1_with_a_hint(damaged: Path) -> None:
     result = run("spool", "recover", str(damaged), use_cases=FakeUseCases(Recovered(7, 2)))
 
     assert (result.exit_code, result.stdout) == (1, "7 events published, 2 could not be read\n")
     assert f"`sqlite3 {damaged}.recovered .recover`" in result.stderr
 
 
-def test_recovered_file_has_nothing_left(damaged: Path) -> None:
+def test_recovered_file_is_empty(damaged: Path) -> None:
     damaged.rename(f"{damaged}.recovered")
     use_cases = FakeUseCases()
     result = run("spool", "recover", str(damaged), use_cases=use_cases)

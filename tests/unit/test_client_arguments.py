@@ -89,7 +89,7 @@ class NotText:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_field_of_a_wrong_type_is_named_with_its_type_and_never_its_value(
+def test_field_of_a_wrong_type_is_named_with_its_type_and_never_its_value(
     fields: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(InvalidCommand) as invalid:
@@ -111,7 +111,7 @@ def test_all_wrong_fields_are_named_at_once() -> None:
     [UTC, timezone(timedelta(hours=-4)), timezone(timedelta(minutes=19, seconds=32))],
     ids=["utc", "hours", "local mean time, whose offset has seconds"],
 )
-def test_a_time_in_any_zone_is_that_time(zone: timezone) -> None:
+def test_time_in_any_zone_is_converted(zone: timezone) -> None:
     time = datetime(2026, 9, 21, 20, 30, tzinfo=zone)
     ready = make_ready(Command(**VALID, send_at=time), rules=CommandRules(), now=NOW)
     read = parse_command(ready.body, None, rules=CommandRules(), now=NOW)
@@ -128,7 +128,7 @@ def test_a_time_in_any_zone_is_that_time(zone: timezone) -> None:
         datetime(9999, 12, 31, tzinfo=UTC),
     ],
 )
-def test_a_time_that_utc_has_no_year_for_is_judged_by_the_workers_rules(far: datetime) -> None:
+def test_time_without_a_year_in_utc_is_validated_by_the_workers_rules(far: datetime) -> None:
     with pytest.raises(InvalidCommand, match="send_at"):
         make_ready(
             Command(**VALID, send_at=far, expires_at="2026-10-01T00:00:00Z"), rules=CommandRules(), now=NOW
@@ -206,7 +206,7 @@ class NoMemory:
         (lambda: SeenInMemory("many"), "most must be a whole number, not str"),  # type: ignore[arg-type]
     ],
 )
-def test_an_argument_of_a_wrong_type_is_named(call: Callable[[], object], error: str) -> None:
+def test_argument_of_a_wrong_type_is_named(call: Callable[[], object], error: str) -> None:
     with pytest.raises(TypeError, match=error):
         call()
 
@@ -237,12 +237,12 @@ def test_an_argument_of_a_wrong_type_is_named(call: Callable[[], object], error:
         (lambda: SeenInMemory(0), "most must be 1 or more"),
     ],
 )
-def test_an_impossible_value_is_refused_with_what_is_possible(call: Callable[[], object], error: str) -> None:
+def test_impossible_value_is_refused_with_what_is_possible(call: Callable[[], object], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         call()
 
 
-def test_each_place_of_a_batch_that_is_no_command_is_named() -> None:
+def test_each_invalid_item_of_a_batch_is_named() -> None:
     with pytest.raises(InvalidCommand) as invalid:
         send_many([Command(**VALID), VALID, Command(to=TO, message=b"canary")])  # type: ignore[arg-type]
 
@@ -290,7 +290,7 @@ class Handler:
         functools.partial(Handler()),
     ],
 )
-def test_a_handler_whose_work_would_not_be_done_is_refused_before_any_event(handler: Any) -> None:
+def test_handler_whose_work_would_not_be_done_is_refused_before_any_event(handler: Any) -> None:
     with pytest.raises(TypeError, match=r"handler must be a plain function.*bridge\.client\.aio"):
         consume(handler)
 
@@ -302,7 +302,7 @@ class AsyncMemory(SeenInMemory):
         raise AssertionError("never awaited")
 
 
-def test_a_memory_that_is_async_is_refused_as_a_handler_is() -> None:
+def test_async_memory_is_refused_like_an_async_handler() -> None:
     with pytest.raises(TypeError, match=r"seen\.has must be a plain function.*bridge\.client\.aio"):
         Consumer(URL, "q", seen=AsyncMemory())  # type: ignore[arg-type]
 
@@ -332,7 +332,7 @@ def test_return_value_of_a_handler_is_ignored(returned: object) -> None:
 # -- the two clients -----------------------------------------------------------------------------------------------
 
 
-def test_the_asyncio_client_has_the_same_names() -> None:
+def test_asyncio_client_has_the_same_names() -> None:
     assert aio.__all__ == bridge.client.__all__
     assert {name for name in aio.__all__ if getattr(aio, name) is not getattr(bridge.client, name)} == {
         "Client",
@@ -342,7 +342,7 @@ def test_the_asyncio_client_has_the_same_names() -> None:
 
 
 @pytest.mark.parametrize("name", ["Client", "Consumer"])
-def test_the_asyncio_client_takes_the_same_arguments(name: str) -> None:
+def test_asyncio_client_takes_the_same_arguments(name: str) -> None:
     def surface(module: Any) -> dict[str, list[str]]:
         members = vars(getattr(module, name)).items()
         public = {key: value for key, value in members if inspect.isfunction(value) and key[0] != "_"}
@@ -357,7 +357,7 @@ def test_the_asyncio_client_takes_the_same_arguments(name: str) -> None:
     assert surface(aio) == surface(bridge.client)
 
 
-def test_the_asyncio_consumer_takes_async_handlers_and_memories_and_refuses_generators() -> None:
+def test_asyncio_consumer_takes_async_handlers_and_memories_and_refuses_generators() -> None:
     aio.Consumer(URL, "q", seen=AsyncMemory())
     with pytest.raises(TypeError, match="handler must be a function without `yield`"):
         asyncio.run(aio.Consumer(URL, "q").run(asynchronous_generator))

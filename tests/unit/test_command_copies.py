@@ -99,7 +99,7 @@ def answer(
 # --- copies ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_dead_letter_is_the_command_byte_for_byte_with_its_own_properties() -> None:
+def test_dead_letter_is_the_command_byte_for_byte_with_its_own_properties() -> None:
     letter = dead_letter(burdened(), DEATH, dead_queue="sms.dead")
 
     assert (letter.exchange, letter.routing_key) == ("", "sms.dead")
@@ -110,7 +110,7 @@ def test_a_dead_letter_is_the_command_byte_for_byte_with_its_own_properties() ->
     assert letter.delay is None
 
 
-def test_a_dead_letter_says_why_and_carries_nothing_of_the_brokers() -> None:
+def test_dead_letter_has_the_reason_and_no_headers_of_the_broker() -> None:
     letter = dead_letter(burdened(), DEATH, dead_queue="sms.dead")
 
     assert letter.headers == {
@@ -125,7 +125,7 @@ def test_a_dead_letter_says_why_and_carries_nothing_of_the_brokers() -> None:
     }
 
 
-def test_a_delayed_copy_is_the_command_byte_for_byte_under_a_new_token() -> None:
+def test_delayed_copy_is_the_command_byte_for_byte_with_a_new_version() -> None:
     copy = delayed(burdened())
 
     assert (copy.exchange, copy.routing_key, copy.delay) == ("sms.commands", "send", 30)
@@ -150,7 +150,7 @@ def test_copy_of_version_0_is_recognized_as_delayed() -> None:
     assert not received().delayed
 
 
-def test_a_copy_comes_back_as_what_it_was() -> None:
+def test_copy_is_read_as_the_original_command() -> None:
     first = received()
     copy = delayed(first, 7)
     back = received(body=copy.body, properties=dict(copy.properties), headers=dict(copy.headers))
@@ -161,7 +161,7 @@ def test_a_copy_comes_back_as_what_it_was() -> None:
 
 
 @pytest.mark.parametrize("properties", [{}, {"message_id": None}, {"message_id": ""}])
-def test_a_copy_keeps_the_id_that_was_made_up_for_a_command_without_one(properties: dict[str, Any]) -> None:
+def test_copy_keeps_the_generated_id_of_a_command_without_an_id(properties: dict[str, Any]) -> None:
     body = b'{"destination_address": "+16131234567", "message": "hi"}'
     nameless = read(
         Delivery(body=body, tag=(1, 1), properties=properties),
@@ -184,7 +184,7 @@ def test_missing_content_type_is_not_added(content_type: object) -> None:
 # --- replies ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_reply_goes_to_the_queue_that_was_named_and_may_be_dropped() -> None:
+def test_reply_goes_to_the_reply_queue_and_may_be_dropped() -> None:
     message = answer(received())
 
     assert message is not None
@@ -195,7 +195,7 @@ def test_a_reply_goes_to_the_queue_that_was_named_and_may_be_dropped() -> None:
     assert message.properties["message_id"] == "e-1"
 
 
-def test_a_reply_has_a_correlation_id_only_where_the_request_has_one() -> None:
+def test_reply_has_a_correlation_id_only_where_the_request_has_one() -> None:
     message = answer(received(properties={"reply_to": "answers"}))
 
     assert message is not None
@@ -253,7 +253,7 @@ def test_version_header_that_is_not_a_number_is_ignored(token: object, version: 
         (b"\xff", None),
     ],
 )
-def test_a_traceparent_goes_on_only_where_it_is_one(header: object, expected: str | None) -> None:
+def test_only_a_valid_traceparent_is_passed_on(header: object, expected: str | None) -> None:
     assert received(headers={"traceparent": header}).traceparent == expected
 
 
@@ -266,7 +266,7 @@ def test_a_traceparent_goes_on_only_where_it_is_one(header: object, expected: st
         st.none() | st.text() | st.binary() | st.integers() | st.floats() | st.lists(st.integers()),
     ),
 )
-def test_no_delivery_breaks_the_reader_or_the_copies(body: bytes, values: dict[str, Any]) -> None:
+def test_no_delivery_crashes_parsing_or_copying(body: bytes, values: dict[str, Any]) -> None:
     command = received(body=body, properties=values, headers=values)
 
     answer(command)
@@ -274,11 +274,11 @@ def test_no_delivery_breaks_the_reader_or_the_copies(body: bytes, values: dict[s
     assert "x-death" not in delayed(command).headers
 
 
-def test_the_hash_is_that_of_the_body_to_the_byte() -> None:
+def test_hash_is_that_of_the_body_to_the_byte() -> None:
     assert received().body_hash != received(body=BODY.strip()).body_hash
 
 
-def test_a_conflict_names_the_command_and_keeps_its_metadata() -> None:
+def test_conflict_names_the_command_and_keeps_its_metadata() -> None:
     body = json.dumps({**json.loads(BODY), "metadata": {"a": "b"}}).encode()
     malformed = conflicting(received(body=body))
 

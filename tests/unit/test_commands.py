@@ -57,7 +57,9 @@ def reasons(document: object, **more: Any) -> str:
         (" ", None, " "),
     ],
 )
-def test_the_id_is_the_bodys_else_the_message_id(in_body: object, as_property: object, expected: str) -> None:
+def test_id_is_that_of_the_body_else_the_message_id(
+    in_body: object, as_property: object, expected: str
+) -> None:
     assert valid({"id": in_body}, message_id=as_property).id == expected
 
 
@@ -69,7 +71,7 @@ def test_unprintable_id_is_refused_with_any_message_id(bad: object) -> None:
 
 
 @pytest.mark.parametrize("bad", ["x" * 129, "a\tb", b"bytes", 17])
-def test_a_message_id_that_is_no_printable_string_is_refused(bad: object) -> None:
+def test_message_id_that_is_no_printable_string_is_refused(bad: object) -> None:
     assert "the AMQP message_id is not" in reasons({**VALID, "id": None}, message_id=bad)
 
 
@@ -90,7 +92,7 @@ def test_invalid_command_keeps_its_id_and_metadata_for_its_sender() -> None:
     assert (parsed.id, parsed.metadata) == ("order-17", {"a": "b"})
 
 
-def test_a_body_that_cannot_be_read_has_the_id_of_its_message() -> None:
+def test_unreadable_body_has_the_message_id() -> None:
     assert parse(b"{", message_id="order-17").id == "order-17"
     assert parse(b"{", message_id="a\nb").id is None
 
@@ -115,7 +117,7 @@ def test_camel_case_is_the_same_command() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, alias in FIELDS.items() if name != alias])
-def test_both_spellings_may_say_the_same_but_not_differ(name: str) -> None:
+def test_both_key_styles_may_agree_but_not_differ(name: str) -> None:
     other = {**SAMPLES, FIELDS[name]: SAMPLES[name]}
 
     assert parse(other) == parse(SAMPLES)
@@ -125,7 +127,7 @@ def test_both_spellings_may_say_the_same_but_not_differ(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["type", "sender_address", "send_at", "expires_at", "metadata"])
-def test_null_is_absent(name: str) -> None:
+def test_null_counts_as_absent(name: str) -> None:
     assert parse({**VALID, name: None}) == parse(VALID)
 
 
@@ -165,7 +167,7 @@ def test_command_with_a_wrong_destination_is_invalid_as_a_whole(destinations: ob
     assert reason in reasons({**VALID, "destination_address": destinations})
 
 
-def test_a_national_number_is_the_same_as_its_international_form_where_the_region_is_known() -> None:
+def test_national_number_is_the_same_as_its_international_form_where_the_region_is_known() -> None:
     twice = {**VALID, "destination_address": ["+16131234567", "6131234567"]}
 
     assert "the same number" in reasons(twice, rules=CommandRules(default_region="CA"))
@@ -197,7 +199,7 @@ def test_destinations_keep_their_order() -> None:
         ("+16139998878", "+16139998877", "+16139998878"),
     ],
 )
-def test_the_sender_is_the_commands_else_the_configured_one(
+def test_sender_is_that_of_the_command_else_the_configured_one(
     given_sender: str | None, configured: str | None, wire: str
 ) -> None:
     rules = CommandRules(default_sender=configured)
@@ -206,7 +208,7 @@ def test_the_sender_is_the_commands_else_the_configured_one(
 
 
 @pytest.mark.parametrize("bad", ["", "bob", "Default", 17, ["default"], {}])
-def test_a_sender_is_an_address_or_default(bad: object) -> None:
+def test_sender_is_an_address_or_default(bad: object) -> None:
     assert "sender_address is not" in reasons({**VALID, "sender_address": bad})
 
 
@@ -214,11 +216,11 @@ def test_a_sender_is_an_address_or_default(bad: object) -> None:
 
 
 @pytest.mark.parametrize("text", [" ", "\x00", "👩‍👩‍👧", "a" * 5000, "\u202e", '"\\'])
-def test_a_message_is_any_text_and_comes_through_unchanged(text: str) -> None:
+def test_message_is_any_text_and_stays_unchanged(text: str) -> None:
     assert valid({"message": text}).message == text
 
 
-def test_an_emoji_written_as_two_escapes_is_one_character() -> None:
+def test_emoji_written_as_two_escapes_is_one_character() -> None:
     body = b'{"id": "a", "destination_address": "+16131234567", "message": "\\ud83d\\udcac"}'
     parsed = parse(body)
 
@@ -248,11 +250,11 @@ def test_an_emoji_written_as_two_escapes_is_one_character() -> None:
         ("metadata", {"\udfff": "a"}, "metadata is not an object of strings"),
     ],
 )
-def test_a_wrong_value_is_named_by_its_field(field: str, value: object, reason: str) -> None:
+def test_wrong_value_is_named_by_its_field(field: str, value: object, reason: str) -> None:
     assert reason in reasons({**VALID, field: value})
 
 
-def test_metadata_comes_through_unchanged() -> None:
+def test_metadata_stays_unchanged() -> None:
     assert valid({"metadata": {"user_id": "7", "": ""}}).metadata == {"user_id": "7", "": ""}
 
 
@@ -274,7 +276,7 @@ def test_metadata_comes_through_unchanged() -> None:
         ("2027-02-14T08:00:00Z", NOW + 30 * 86400),
     ],
 )
-def test_a_time_is_rfc_3339(text: str, time: float) -> None:
+def test_times_are_rfc_3339(text: str, time: float) -> None:
     assert valid({"send_at": text}).send_at == pytest.approx(time, abs=1e-6)
 
 
@@ -312,20 +314,18 @@ def test_value_that_is_not_a_time_is_refused(field: str, bad: object) -> None:
         ("2027-01-15T09:00:00Z", "2027-01-15T09:59:00+01:00", "expires_at is not after send_at"),
     ],
 )
-def test_times_stand_in_order_and_within_thirty_days(
-    send_at: str, expires_at: str | None, reason: str
-) -> None:
+def test_times_are_ordered_and_within_thirty_days(send_at: str, expires_at: str | None, reason: str) -> None:
     assert reason in reasons({**VALID, "send_at": send_at, "expires_at": expires_at})
 
 
-def test_a_command_that_has_expired_is_still_a_command() -> None:
+def test_expired_command_is_a_valid_command() -> None:
     assert valid({"expires_at": "2020-01-01T00:00:00Z"}).expires_at == 1_577_836_800.0
 
 
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 
-def test_all_mistakes_are_named_at_once() -> None:
+def test_all_errors_are_named_at_once() -> None:
     found = reasons(
         {
             "id": 1,
@@ -349,7 +349,7 @@ def padded(size: int) -> bytes:
     return body.replace(b'"x": ""', b'"x": "' + b"a" * (size - len(body)) + b'"')
 
 
-def test_the_size_is_bounded_to_the_byte() -> None:
+def test_size_is_bounded_to_the_byte() -> None:
     assert isinstance(parse(padded(MAX_BODY)), SendSms)
     assert "larger than 262144 bytes" in reasons(padded(MAX_BODY + 1))
     assert "larger than 262144 bytes" in reasons(padded(5_000_000))
@@ -381,12 +381,12 @@ def test_the_size_is_bounded_to_the_byte() -> None:
         json.dumps({**VALID, "message": "XX"}).encode().replace(b"XX", b"\x00"),
     ],
 )
-def test_a_body_that_is_no_plain_json_object_is_invalid(body: bytes) -> None:
+def test_body_that_is_not_a_plain_json_object_is_invalid(body: bytes) -> None:
     assert reasons(body, message_id="order-17").startswith("the body ")
 
 
 @given(st.binary())
-def test_no_bytes_break_the_reader(body: bytes) -> None:
+def test_no_bytes_crash_the_parser(body: bytes) -> None:
     parse(body)
 
 
@@ -394,7 +394,7 @@ def test_no_bytes_break_the_reader(body: bytes) -> None:
     document=st.dictionaries(st.sampled_from([*FIELDS, *FIELDS.values()]), _JSON),
     message_id=_JSON | st.binary(),
 )
-def test_no_json_breaks_the_reader(document: dict[str, Any], message_id: object) -> None:
+def test_no_json_crashes_the_parser(document: dict[str, Any], message_id: object) -> None:
     parse(document, message_id=message_id)
     parse({**VALID, **document}, message_id=message_id)
 
@@ -408,7 +408,7 @@ _PLANTED = st.recursive(
 
 
 @given(fields=st.dictionaries(st.sampled_from([*FIELDS, *FIELDS.values()]), _PLANTED))
-def test_a_reason_never_repeats_a_value(fields: dict[str, Any]) -> None:
+def test_reason_never_repeats_a_value(fields: dict[str, Any]) -> None:
     parsed = parse({**fields, "send_at": CANARY}, message_id=CANARY + "\n")
 
     assert isinstance(parsed, Malformed)
@@ -454,7 +454,7 @@ def test_content_does_not_depend_on_the_spelling_of_keys_or_the_configuration() 
 
 
 @pytest.mark.parametrize("name", ["expiresat", "Message", "destinationaddress", "x", "metadata ", "\u00e9"])
-def test_a_field_that_no_command_has_is_named_or_refused(name: str) -> None:
+def test_unknown_field_is_named_or_refused(name: str) -> None:
     taken = parse({**VALID, name: None})
     refused = parse({**VALID, name: None}, rules=STRICT)
 
@@ -465,7 +465,7 @@ def test_a_field_that_no_command_has_is_named_or_refused(name: str) -> None:
     assert refused.reasons[0].startswith(f'"{name.strip()}" is not a field of a command')
 
 
-def test_a_mistyped_field_is_answered_with_the_right_one() -> None:
+def test_mistyped_field_is_answered_with_a_suggestion() -> None:
     refused = parse({**VALID, "expiresat": None}, rules=STRICT)
 
     assert isinstance(refused, Malformed)

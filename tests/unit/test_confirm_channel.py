@@ -71,7 +71,7 @@ class FakeBroker:
         self.written.append((channel, message.body))
 
 
-def test_after_a_refusal_nothing_is_written_until_all_is_answered_and_then_on_another_channel() -> None:
+def test_refused_channel_writes_nothing_until_all_is_confirmed_and_is_replaced() -> None:
     fake, refused = FakeBroker(), list[Publish]()
     broker = cast("Broker", fake)
     channel = ConfirmChannel[Publish](refused=refused.append, returned=refused.append)
@@ -105,7 +105,7 @@ def test_renewed_channel_returns_unconfirmed_messages() -> None:
     assert fake.forgotten == fake.channels[:1]
 
 
-def test_a_confirm_is_late_after_the_deadline_but_not_for_an_alarm_of_the_broker() -> None:
+def test_confirm_is_late_after_the_deadline_but_not_for_an_alarm_of_the_broker() -> None:
     fake = FakeBroker()
     broker = cast("Broker", fake)
     channel = ConfirmChannel[Publish](refused=lambda _: None, returned=lambda _: None, deadline=10.0)

@@ -68,7 +68,7 @@ def test_no_further_request_is_started_after_a_stop() -> None:
     assert State.IDLE not in reachable(*stopped)
 
 
-def test_a_request_has_one_response() -> None:
+def test_request_has_one_response() -> None:
     due = {state for state, event in TRANSITIONS if event is RESPONSE}
     after = {following for (_, event), following in TRANSITIONS.items() if event in {RESPONSE, RAW}}
 
@@ -76,7 +76,7 @@ def test_a_request_has_one_response() -> None:
     assert due.isdisjoint(reachable(*after, without=frozenset({HEAD})))
 
 
-def test_a_state_parses_or_responds_or_is_at_its_end() -> None:
+def test_state_parses_responds_or_is_final() -> None:
     assert PARSES.isdisjoint(RESPONDS)
     assert set(State) - PARSES - RESPONDS == {State.CLOSING, State.CLOSED}
     assert {state for state, event in TRANSITIONS if event is BODY} == RECEIVES | {State.ACCEPTED}

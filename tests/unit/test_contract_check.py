@@ -72,7 +72,7 @@ def test_example_of_an_event_is_in_order(type_: str, shown: dict[str, dict[str, 
     "type_",
     [type_ for type_ in TYPES if type_ not in (events.INBOUND_RECEIVED, events.OUTBOUND_SYNCED)],
 )
-def test_a_key_that_no_contract_has_is_found(type_: str) -> None:
+def test_key_that_no_contract_has_is_found(type_: str) -> None:
     assert "sms." in found(type_, data={"surprise": 1})
     assert "surprise" in found(type_, surprise=1)
 

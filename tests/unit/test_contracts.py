@@ -72,7 +72,7 @@ def test_every_type_of_event_has_its_schema() -> None:
 
 
 @pytest.mark.parametrize("path", SCHEMAS, ids=name_of)
-def test_a_schema_is_json_schema_2020_12_and_takes_its_examples(path: Path) -> None:
+def test_schema_is_json_schema_2020_12_and_takes_its_examples(path: Path) -> None:
     schema = read(path)
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
@@ -90,13 +90,13 @@ def test_every_schema_has_a_unique_id_with_the_major_version() -> None:
 
 
 @pytest.mark.parametrize("path", ASYNCAPI, ids=name_of)
-def test_the_document_is_asyncapi_by_its_official_schema(path: Path) -> None:
+def test_document_is_asyncapi_by_its_official_schema(path: Path) -> None:
     errors = jsonschema.Draft7Validator(read(OFFICIAL)).iter_errors(read(path))
 
     assert [f"{error.json_path}: {error.message[:200]}" for error in errors] == []
 
 
-def test_the_official_schema_finds_what_is_wrong() -> None:
+def test_official_schema_finds_what_is_wrong() -> None:
     document = read(ASYNCAPI[0])
     document["operations"]["tellEvent"]["action"] = "publish"
 
@@ -164,7 +164,7 @@ def test_every_type_of_event_is_in_the_channels_and_operations_of_events() -> No
 # -- compatibility ---------------------------------------------------------------------------------
 
 
-def test_the_version_is_new_where_the_promises_are() -> None:
+def test_version_changes_with_the_contract() -> None:
     recorded = dict(promises())
 
     assert VERSION in recorded, HOW
@@ -172,7 +172,7 @@ def test_the_version_is_new_where_the_promises_are() -> None:
     assert list(recorded)[-1] == VERSION
 
 
-def test_no_version_breaks_what_the_one_before_it_has_promised() -> None:
+def test_each_version_is_compatible_with_the_one_before() -> None:
     for (before, old), (after, new) in pairwise(promises()):
         if before.split(".")[0] == after.split(".")[0]:
             assert broken(old, new) == [], f"{after} breaks {before}"
@@ -187,7 +187,7 @@ def broken(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]
 
 
-def test_a_key_that_vanishes_from_an_event_is_noticed() -> None:
+def test_key_that_vanishes_from_an_event_is_noticed() -> None:
     first = read(PROMISES / "1.0.0.json")
     changed = json.loads(json.dumps(first).replace('"attempts"', '"tries"'))
 
@@ -214,7 +214,7 @@ _VALUES = st.one_of(
     unusual=st.dictionaries(st.sampled_from([*FIELDS, *FIELDS.values(), "unknown"]), _VALUES, max_size=3),
 )
 @settings(max_examples=300)
-def test_a_command_that_the_bridge_takes_is_one_by_the_schema(
+def test_command_that_the_bridge_accepts_is_valid_by_the_schema(
     good: set[str], unusual: dict[str, Any]
 ) -> None:
     command = {**{name: SAMPLES[name] for name in good}, **unusual}

@@ -103,7 +103,7 @@ def listing(*threads: object, **more: object) -> Act:
         "no end",
     ],
 )
-def test_a_list_of_threads_that_may_lack_one_is_incomplete(pages: list[Act], count: int) -> None:
+def test_list_of_threads_that_may_lack_one_is_incomplete(pages: list[Act], count: int) -> None:
     with client_setup() as it:
         it.server.acts.extend(pages)
         listed = it.client.history.threads(NUMBER)
@@ -112,7 +112,7 @@ def test_a_list_of_threads_that_may_lack_one_is_incomplete(pages: list[Act], cou
         assert not listed.complete
 
 
-def test_a_number_without_threads_has_a_complete_list_of_none() -> None:
+def test_number_without_threads_has_a_complete_list_of_none() -> None:
     with client_setup() as it:
         it.server.acts.append(answer(404))
 
@@ -121,7 +121,7 @@ def test_a_number_without_threads_has_a_complete_list_of_none() -> None:
         )
 
 
-def test_the_list_of_all_threads_is_there_also_when_it_is_empty() -> None:
+def test_list_of_all_threads_is_there_also_when_it_is_empty() -> None:
     with client_setup() as it:
         it.server.acts.append(answer(404))
 
@@ -129,7 +129,7 @@ def test_the_list_of_all_threads_is_there_also_when_it_is_empty() -> None:
             it.client.history.threads()
 
 
-def test_a_list_of_threads_is_read_no_further_than_is_enough() -> None:
+def test_list_of_threads_is_read_only_as_far_as_needed() -> None:
     with client_setup() as it:
         it.server.acts.extend([listing(THREAD, next=str(number)) for number in range(3)])
         listed = it.client.history.threads(enough=lambda thread: thread.length == 1)
@@ -138,7 +138,7 @@ def test_a_list_of_threads_is_read_no_further_than_is_enough() -> None:
         assert not listed.complete
 
 
-def test_a_history_is_read_page_by_page() -> None:
+def test_history_is_read_page_by_page() -> None:
     with client_setup() as it:
         it.server.acts.extend(
             [page(message(1), next="p/2"), page(message(2, dateTime=1545913541188, type="INBOUND"))]
@@ -194,7 +194,7 @@ def test_repeated_page_pointer_ends_the_history_as_incomplete() -> None:
     ],
     ids=["full without a pointer", "a message without an id", "no message"],
 )
-def test_a_history_that_may_lack_something_is_incomplete(act: Act) -> None:
+def test_history_that_may_lack_something_is_incomplete(act: Act) -> None:
     with client_setup() as it:
         it.server.acts.append(act)
 
@@ -220,7 +220,7 @@ def test_endless_history_is_given_up() -> None:
         (fault("policyException", "POL0001"), True),
     ],
 )
-def test_an_unknown_pair_has_an_empty_history_which_only_the_providers_envelope_vouches_for(
+def test_unknown_pair_has_an_empty_history_only_with_the_providers_envelope(
     body: object, *, vouched: bool
 ) -> None:
     with client_setup() as it:
@@ -231,7 +231,7 @@ def test_an_unknown_pair_has_an_empty_history_which_only_the_providers_envelope_
         )
 
 
-def test_a_proxys_404_is_no_empty_history() -> None:
+def test_404_of_a_proxy_is_not_an_empty_history() -> None:
     with client_setup() as it:
         it.server.acts.append(answer(404, b"<html>not here</html>"))
 
@@ -240,7 +240,7 @@ def test_a_proxys_404_is_no_empty_history() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", {"something": "else"}, []])
-def test_an_answer_without_a_list_is_no_empty_history(body: object) -> None:
+def test_response_without_a_list_is_not_an_empty_history(body: object) -> None:
     with client_setup() as it:
         it.server.acts.append(answer(200, body))
 
@@ -249,7 +249,7 @@ def test_an_answer_without_a_list_is_no_empty_history(body: object) -> None:
 
 
 @pytest.mark.parametrize("time", [None, "soon", True, 15459135467, -1, 10**30])
-def test_an_absurd_time_is_kept_as_it_came(time: object) -> None:
+def test_absurd_time_is_kept_unchanged(time: object) -> None:
     with client_setup() as it:
         it.server.acts.append(page(message(1, dateTime=time)))
         (found,) = it.client.history.messages(NUMBER, SENDER).messages
@@ -281,7 +281,7 @@ def test_message_is_fetched_with_its_status_and_deleted() -> None:
 
 
 @pytest.mark.parametrize("status", [204, 200, 404])
-def test_a_thread_is_deleted_or_was_not_there(status: int) -> None:
+def test_thread_is_deleted_or_was_not_there(status: int) -> None:
     with client_setup() as it:
         it.server.acts.append(answer(status))
         it.client.history.delete_thread(NUMBER, SENDER)
@@ -298,7 +298,7 @@ def test_deletion_with_an_id_of_another_path_is_not_requested() -> None:
         assert it.server.requests == []
 
 
-def test_a_subscription_is_made_for_a_number_or_for_the_default_one() -> None:
+def test_subscription_is_made_for_a_number_or_for_the_default_one() -> None:
     with client_setup(correlator="bridge-1") as it:
         it.server.acts.extend([answer(201, {"subscription": SUBSCRIPTION})] * 2)
         made = it.client.subscriptions.create(notify="wh-1", number=SENDER)
@@ -341,7 +341,7 @@ def test_subscriptions_are_listed_read_and_deleted() -> None:
         assert it.server.requests[-1].path == f"{S}/inbound/subscriptions/f179f10b-e846"
 
 
-def test_a_channel_is_made_with_the_authorization_of_its_notifications() -> None:
+def test_channel_is_made_with_the_authorization_of_its_notifications() -> None:
     with client_setup(correlator="bridge-1") as it:
         it.server.acts.append(answer(201, {"notificationChannel": CHANNEL}))
         made = it.client.channels.create(webhook_url="https://x.example/", authorization="Bearer s")

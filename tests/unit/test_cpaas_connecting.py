@@ -54,7 +54,7 @@ def resolve_to(addresses: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolved)
 
 
-def test_connecting_to_dead_addresses_ends_with_the_call_s_own_limit(
+def test_connecting_to_dead_addresses_ends_at_the_deadline_of_the_call(
     dead_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve_to(DEAD, monkeypatch)
@@ -70,7 +70,7 @@ def test_connecting_to_dead_addresses_ends_with_the_call_s_own_limit(
     assert elapsed(call) < 2.0
 
 
-def test_the_address_behind_one_that_refuses_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_address_behind_one_that_refuses_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     with ProviderServer() as server:
         resolve_to([DEAD[0], "127.0.0.1"], monkeypatch)
         with client_setup(server=server, base_url=f"http://either.example:{server.port}") as it:
@@ -99,7 +99,7 @@ def refuse(peer: Peer) -> bool:
         ("user", "user:"),
     ],
 )
-def test_a_proxy_is_shown_user_and_password_in_utf_8(credentials: str, pair: str) -> None:
+def test_proxy_is_shown_user_and_password_in_utf_8(credentials: str, pair: str) -> None:
     seen: list[str] = []
 
     def look_up(peer: Peer) -> bool:
@@ -118,7 +118,7 @@ def test_a_proxy_is_shown_user_and_password_in_utf_8(credentials: str, pair: str
 
 
 @pytest.mark.parametrize("base_url", ["http://provider.invalid", "https://provider.invalid"])
-def test_a_proxy_that_wants_other_credentials_is_named(base_url: str) -> None:
+def test_proxy_that_wants_other_credentials_is_named(base_url: str) -> None:
     with ProviderServer() as proxy:
         proxied(refuse, proxy)
         with client_setup(base_url=base_url, proxy=f"http://user:canary@127.0.0.1:{proxy.port}") as it:
@@ -134,7 +134,7 @@ def test_a_proxy_that_wants_other_credentials_is_named(base_url: str) -> None:
 
 
 @pytest.mark.parametrize("base_url", ["http://provider.invalid", "https://provider.invalid"])
-def test_a_proxy_that_makes_no_tunnel_or_answers_for_the_provider_is_not_the_message_s_end(
+def test_refusal_of_a_proxy_is_not_final_for_the_message(
     base_url: str,
 ) -> None:
     def fail(peer: Peer) -> bool:
@@ -152,7 +152,7 @@ def test_a_proxy_that_makes_no_tunnel_or_answers_for_the_provider_is_not_the_mes
 
 
 @pytest.mark.parametrize("base_url", ["http://provider.invalid", "https://provider.invalid"])
-def test_a_proxy_that_is_not_there_is_named(base_url: str) -> None:
+def test_unreachable_proxy_is_named(base_url: str) -> None:
     port = free_port()
     with client_setup(base_url=base_url, proxy=f"http://user:canary@127.0.0.1:{port}") as it:
         got = it.send()
@@ -161,7 +161,7 @@ def test_a_proxy_that_is_not_there_is_named(base_url: str) -> None:
     assert got.error.message == f"the proxy 127.0.0.1:{port} can't be used: connection refused"
 
 
-def test_a_proxy_whose_name_does_not_resolve_is_named() -> None:
+def test_proxy_whose_name_does_not_resolve_is_named() -> None:
     with client_setup(proxy="http://user:canary@proxy.invalid:3128") as it:
         got = it.send()
 
@@ -187,7 +187,7 @@ def test_proxy_with_an_untrusted_certificate_is_named(
         )
 
 
-def test_a_proxy_that_is_silent_about_a_tunnel_ends_in_time() -> None:
+def test_proxy_that_is_silent_about_a_tunnel_ends_in_time() -> None:
     def accept(listener: socket.socket, ended: threading.Event) -> None:
         peer, _ = listener.accept()
         ended.wait(10)

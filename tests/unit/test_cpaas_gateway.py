@@ -99,7 +99,7 @@ def test_times_are_seconds_for_each_unit_of_the_provider(units: str) -> None:
 
 
 @pytest.mark.parametrize("sender", [NUMBER, "default"])
-def test_a_pair_without_a_history_has_an_empty_and_whole_one(it: Provider, sender: str) -> None:
+def test_pair_without_messages_has_a_complete_empty_history(it: Provider, sender: str) -> None:
     reading = it.look_up(ours(sender))
 
     assert (reading.messages, reading.complete, reading.oldest_at) == ((), True, None)
@@ -154,7 +154,7 @@ def test_every_page_is_read() -> None:
         assert reading.complete
 
 
-def test_a_message_shows_once_the_provider_shows_it() -> None:
+def test_message_shows_once_the_provider_shows_it() -> None:
     with provider(lag=30.0) as it:
         it.client.send("hi")
 
@@ -179,12 +179,12 @@ def test_lookup_past_its_deadline_gives_no_result(it: Provider) -> None:
     assert it.gateway.look_up(ours(), window=None, until=0.0) is None
 
 
-def test_a_probe_sends_nothing(it: Provider) -> None:
+def test_probe_sends_nothing(it: Provider) -> None:
     assert it.gateway.probe(until=NEVER)
     assert it.client.journal() == []
 
 
-def test_a_send_says_what_became_of_it(it: Provider) -> None:
+def test_send_returns_its_result(it: Provider) -> None:
     it.client.control("faults", [{"name": "accept-drop"}])
 
     assert isinstance(it.gateway.send(ours(), until=NEVER).answer, Ambiguous)
@@ -255,7 +255,7 @@ def test_history_for_default_is_incomplete_when_a_thread_of_the_destination_may_
     assert set(ids(reading)) == {"SM1"}, "the listed messages are found"
 
 
-def test_a_thread_that_is_listed_twice_is_read_once() -> None:
+def test_thread_that_is_listed_twice_is_read_once() -> None:
     with client_setup() as it:
         it.server.acts.extend([listing(thread(), thread()), NO_MESSAGES])
         reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours("default"), window=None, until=NEVER)
@@ -290,7 +290,7 @@ def test_messages_of_the_account_are_counted_when_a_thread_alone_is_not_conclusi
     assert (reading.messages, reading.total, reading.complete) == ((), 3, True)
 
 
-def test_an_account_without_any_message_has_none(it: Provider) -> None:
+def test_account_without_messages_has_an_empty_history(it: Provider) -> None:
     assert it.look_up(window=WINDOW).total == 0
 
 
@@ -327,7 +327,7 @@ def test_message_that_a_full_account_has_lost_does_not_count_as_never_sent() -> 
         assert isinstance(lookup_result(it, cap=3), Undetermined)
 
 
-def test_the_first_message_ever_to_a_number_is_known_as_not_sent_on_an_account_with_room(
+def test_first_message_to_a_number_is_certainly_unsent_on_an_account_below_its_cap(
     it: Provider,
 ) -> None:
     for number in range(3):
@@ -337,7 +337,7 @@ def test_the_first_message_ever_to_a_number_is_known_as_not_sent_on_an_account_w
 
 
 @pytest.mark.parametrize("sender", [NUMBER, "default"])
-def test_a_capped_account_with_many_threads_is_listed_in_one_page(sender: str) -> None:
+def test_capped_account_with_many_threads_is_listed_in_one_page(sender: str) -> None:
     with provider(cap=1000) as it:
         for number in range(250):
             it.client.send("other", to=f"+1613111{number:04}")
@@ -345,7 +345,7 @@ def test_a_capped_account_with_many_threads_is_listed_in_one_page(sender: str) -
         assert lookup_result(it, cap=1000, sender=sender) == NotInHistory()
 
 
-def test_a_page_that_a_provider_cuts_off_at_a_round_number_is_not_the_whole_list() -> None:
+def test_page_cut_off_at_a_round_number_is_not_the_complete_list() -> None:
     cut_off, whole = (
         looked_at_account(listing(*[thread() for _ in range(number)]), cap=1000)[0] for number in (400, 401)
     )
@@ -356,9 +356,7 @@ def test_a_page_that_a_provider_cuts_off_at_a_round_number_is_not_the_whole_list
 
 
 @pytest.mark.parametrize(("cap", "asked"), [(0, 200), (100, 200), (1_000, 501), (5_000, 1_000)])
-def test_a_page_of_threads_is_as_large_as_the_account_may_need_and_the_provider_gives(
-    cap: int, asked: int
-) -> None:
+def test_page_of_threads_is_as_large_as_needed_and_permitted(cap: int, asked: int) -> None:
     with client_setup() as it:
         it.server.acts.extend([NO_MESSAGES, listing()])
         CpaasGateway(it.client, HandClock(NOW), cap).look_up(ours(), window=WINDOW, until=NEVER)
@@ -391,7 +389,7 @@ def test_thread_that_ended_before_the_attempt_shows_how_far_back_the_account_goe
 
 
 @pytest.mark.parametrize("details", [{"length": 0}, {"length": None}, {"lastMessageTime": 0}])
-def test_a_thread_that_may_be_empty_or_of_any_age_shows_nothing(details: dict[str, object]) -> None:
+def test_thread_that_may_be_empty_or_of_any_age_shows_nothing(details: dict[str, object]) -> None:
     details = {"lastMessageTime": 1, "length": 1} | details
     reading, _ = looked_at_account(
         listing({"remoteAddress": REMOTE, "localAddress": OTHER, "threadDetails": details})
@@ -525,7 +523,7 @@ def test_missing_message_within_the_settle_window_costs_no_call() -> None:
         assert len(it.server.requests) == 1
 
 
-def test_a_thread_that_is_listed_empty_and_not_found_is_empty() -> None:
+def test_thread_that_is_listed_empty_and_not_found_is_empty() -> None:
     reading, _ = looked_at_account(listing(thread(length=0)), messages=answer(404))
 
     assert reading is not None
@@ -542,7 +540,7 @@ def test_a_thread_that_is_listed_empty_and_not_found_is_empty() -> None:
     ],
     ids=["the provider keeps all", "too early to tell", "an older message in the thread", "no whole thread"],
 )
-def test_no_call_is_spent_on_the_account_where_it_would_change_nothing(
+def test_account_is_not_read_if_it_cannot_change_the_result(
     window: Window | None, messages: list[object]
 ) -> None:
     with client_setup() as it:
@@ -566,7 +564,7 @@ def test_no_call_is_spent_on_the_account_where_it_would_change_nothing(
         shown(2, messageId="SM\ud800"),
     ],
 )
-def test_a_message_that_could_be_the_one_and_can_not_be_read_makes_the_history_less_than_whole(
+def test_unreadable_candidate_makes_the_history_incomplete(
     unreadable: dict[str, object],
 ) -> None:
     reading = looked([shown(1), unreadable])

@@ -24,7 +24,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 REPEATS = RetryPolicy(sleeps=False)
 
 
-def test_a_send_is_what_the_sdks_send() -> None:
+def test_send_equals_that_of_the_sdks() -> None:
     with client_setup(correlator="bridge-1") as it:
         it.send(sender_address="+16137001234", message="Hi € 😀", traceparent=TRACE)
         (request,) = it.server.sends
@@ -62,19 +62,19 @@ def test_invalid_trace_context_does_not_become_a_header(value: str | None) -> No
         ("a/../b?c#d", "a%2F..%2Fb%3Fc%23d"),
     ],
 )
-def test_a_sender_stays_one_part_of_the_path(sender: str, part: str) -> None:
+def test_sender_stays_one_part_of_the_path(sender: str, part: str) -> None:
     with client_setup() as it:
         it.send(sender_address=sender)
 
         assert it.server.sends[0].path.split("/")[-2] == part
 
 
-def test_a_lone_surrogate_can_be_sent() -> None:
+def test_lone_surrogate_can_be_sent() -> None:
     with client_setup() as it:
         assert isinstance(it.send(message="\ud83d"), Accepted)
 
 
-def test_the_correlator_of_an_instance_is_constant() -> None:
+def test_correlator_of_an_instance_is_constant() -> None:
     with client_setup() as it:
         it.send()
         it.send(command_id="cmd-2", index=3)
@@ -82,7 +82,7 @@ def test_the_correlator_of_an_instance_is_constant() -> None:
         assert len({_correlator(request) for request in it.server.sends}) == 1
 
 
-def test_the_correlator_of_a_submission_is_its_own_and_stays() -> None:
+def test_correlator_of_a_submission_is_unique_and_constant() -> None:
     with client_setup(correlator_mode="command") as it:
         for command_id, index in [("a", 0), ("a", 0), ("a", 1), ("b", 0), (None, 0), (None, 0)]:
             it.send(command_id=command_id, index=index)
@@ -98,7 +98,7 @@ def _correlator(request: provider.Request) -> object:
     return inside["clientCorrelator"]
 
 
-def test_an_accepted_send_names_its_message_and_its_real_sender() -> None:
+def test_accepted_send_names_its_message_and_its_real_sender() -> None:
     with client_setup() as it:
         assert it.send() == Accepted(
             message_id=MESSAGE_ID,
@@ -148,7 +148,7 @@ def test_refused_send_is_repeated_until_it_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 408, 500, 503])
-def test_nothing_else_is_repeated(status: int) -> None:
+def test_other_results_are_not_repeated(status: int) -> None:
     with client_setup(retry=REPEATS) as it:
         it.server.acts.append(answer(status, SVC))
         got = it.client.send(submission(), until=1e12)
@@ -175,7 +175,7 @@ def test_wait_longer_than_the_budget_is_returned_at_once() -> None:
         assert (got.answer.retry_after, got.answer.throttled, got.attempts) == (6.0, True, 1)
 
 
-def test_a_wait_the_provider_asks_for_is_waited() -> None:
+def test_retry_after_of_the_provider_is_observed() -> None:
     with client_setup(retry=RetryPolicy(base=0.001)) as it:
         it.server.acts.append(answer(429, b"", {"Retry-After": "0.3"}))
         took = elapsed(it.send)
@@ -184,7 +184,7 @@ def test_a_wait_the_provider_asks_for_is_waited() -> None:
         assert len(it.server.sends) == 2
 
 
-def test_a_stop_cuts_the_wait_and_nothing_more_is_sent() -> None:
+def test_stop_cuts_the_wait_and_nothing_more_is_sent() -> None:
     with client_setup(retry=RetryPolicy(in_process=60)) as it:
         it.server.acts.append(answer(429, b"", {"Retry-After": "30"}))
         stop = threading.Timer(0.2, it.stopping.set)
@@ -196,7 +196,7 @@ def test_a_stop_cuts_the_wait_and_nothing_more_is_sent() -> None:
         assert len(it.server.sends) == 1
 
 
-def test_no_repeat_starts_that_could_still_run_at_until() -> None:
+def test_repeat_that_could_outlast_the_deadline_is_not_started() -> None:
     with client_setup(retry=RetryPolicy(base=0.001), total_timeout=5.0) as it:
         it.server.acts.extend([answer(429, b"", {"Retry-After": "1"})] * 3)
         got = it.client.send(submission(), until=SystemClock().monotonic() + 5.5)
@@ -253,7 +253,7 @@ def test_submission_that_expires_before_its_repeat_is_not_repeated() -> None:
         assert (got.attempts, len(it.server.sends)) == (1, 1)
 
 
-def test_a_repeat_that_has_no_time_left_is_no_attempt_and_no_answer() -> None:
+def test_repeat_without_remaining_time_is_not_an_attempt() -> None:
     clock = HandClock()
     with client_setup(clock=clock, retry=REPEATS, total_timeout=5.0) as it:
         # The first token expires during its call, and the next one arrives too late.
@@ -268,7 +268,7 @@ def test_a_repeat_that_has_no_time_left_is_no_attempt_and_no_answer() -> None:
         assert (got.attempts, len(it.server.sends), len(it.server.token_requests)) == (1, 1, 2)
 
 
-def test_a_refused_connection_counts_its_attempts() -> None:
+def test_refused_connection_counts_its_attempts() -> None:
     with client_setup(retry=REPEATS, base_url="http://127.0.0.1:1") as it:
         got = it.client.send(submission(), until=1e12)
 
@@ -276,7 +276,7 @@ def test_a_refused_connection_counts_its_attempts() -> None:
         assert got.attempts == REPEATS.attempts
 
 
-def test_a_date_in_retry_after_is_read_by_the_wall_clock() -> None:
+def test_date_in_retry_after_is_read_by_the_wall_clock() -> None:
     with client_setup(clock=HandClock(wall=784_111_777.0)) as it:
         it.server.acts.append(answer(429, b"", {"Retry-After": "Sun, 06 Nov 1994 08:50:07 GMT"}))
         got = it.send()
@@ -322,11 +322,11 @@ def test_secrets_are_not_shown() -> None:
 @pytest.mark.parametrize(
     "base_url", ["provider.invalid", "ftp://x", "http://", "http://u:p@x", "http://x?y", ""]
 )
-def test_a_base_url_that_can_not_work_is_refused(base_url: str) -> None:
+def test_invalid_base_url_is_refused(base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         account(base_url)
 
 
-def test_an_account_without_credentials_is_refused() -> None:
+def test_account_without_credentials_is_refused() -> None:
     with pytest.raises(ValueError, match="client_secret"):
         CpaasAccount(base_url="http://x", client_id="x", email="only")

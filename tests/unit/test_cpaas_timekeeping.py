@@ -79,7 +79,7 @@ def test_clock_difference_within_the_reconciliation_skew_is_accepted(ahead: floa
         assert isinstance(it.gateway.send(submission(), until=NEVER).answer, Accepted)
 
 
-def test_no_history_is_believed_by_a_clock_that_is_off_and_a_probe_fails_until_it_is_right() -> None:
+def test_history_is_not_used_and_probes_fail_while_the_clock_is_wrong() -> None:
     with it_with(500.0) as it:
         nothing = answer(200, {"smsMessageList": {"smsMessage": []}}, dated())
         it.server.acts.extend([nothing] * 4)
@@ -102,7 +102,7 @@ def test_provider_without_a_date_header_is_trusted(date: str) -> None:
         assert isinstance(it.gateway.send(submission(), until=NEVER).answer, Accepted)
 
 
-def test_a_date_without_a_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_date_without_a_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
     try:

@@ -45,7 +45,7 @@ def test_account_credentials_are_sent_as_the_sdks_send_them() -> None:
         }
 
 
-def test_64_threads_that_have_no_token_fetch_one() -> None:
+def test_64_threads_without_a_token_fetch_one() -> None:
     with client_setup() as it:
         it.server.token_delay = 0.1
         answers = all_at_once(64, it.send)
@@ -73,7 +73,7 @@ def test_50_threads_with_the_same_dead_token_renew_it_once() -> None:
         assert len(it.server.token_requests) == 2
 
 
-def test_a_token_is_renewed_at_half_its_life_and_not_before() -> None:
+def test_token_is_renewed_at_half_its_lifetime_and_not_before() -> None:
     clock = HandClock()
     with client_setup(clock=clock) as it:
         it.server.token_lifetime = 1000
@@ -89,7 +89,7 @@ def test_a_token_is_renewed_at_half_its_life_and_not_before() -> None:
 
 
 @pytest.mark.parametrize("step", [86_400.0, -86_400.0, 3.2e8, -3.2e8], ids=["+1 d", "-1 d", "+10 y", "-10 y"])
-def test_a_step_of_the_wall_clock_renews_nothing(step: float) -> None:
+def test_step_of_the_wall_clock_renews_nothing(step: float) -> None:
     clock = HandClock()
     with client_setup(clock=clock) as it:
         it.send()
@@ -99,7 +99,7 @@ def test_a_step_of_the_wall_clock_renews_nothing(step: float) -> None:
         assert len(it.server.token_requests) == 1
 
 
-def test_without_times_in_the_token_expires_in_counts() -> None:
+def test_expires_in_is_used_without_times_in_the_token() -> None:
     clock = HandClock()
     with client_setup(clock=clock) as it:
         it.server.token_acts.append(
@@ -122,7 +122,7 @@ def _opaque(server: provider.ProviderServer) -> str:
     return "opaque-token"
 
 
-def test_a_stale_token_serves_on_while_its_renewal_fails() -> None:
+def test_stale_token_is_used_while_its_renewal_fails() -> None:
     clock = HandClock()
     with client_setup(clock=clock) as it:
         it.server.token_lifetime = 1000
@@ -135,7 +135,7 @@ def test_a_stale_token_serves_on_while_its_renewal_fails() -> None:
         assert len(it.server.token_requests) == 2, "and it is not tried again at once"
 
 
-def test_a_token_past_its_life_is_not_used() -> None:
+def test_expired_token_is_not_used() -> None:
     clock = HandClock()
     with client_setup(clock=clock) as it:
         it.server.token_lifetime = 1000
@@ -148,7 +148,7 @@ def test_a_token_past_its_life_is_not_used() -> None:
         assert len(it.server.sends) == 1
 
 
-def test_a_revoked_token_is_replaced_and_the_call_repeated_as_part_of_its_attempt() -> None:
+def test_revoked_token_is_replaced_and_the_call_repeated_as_part_of_its_attempt() -> None:
     with client_setup() as it:
         it.send()
         it.server.revoke()
@@ -159,7 +159,7 @@ def test_a_revoked_token_is_replaced_and_the_call_repeated_as_part_of_its_attemp
         assert (len(it.server.token_requests), it.server.unauthorized) == (2, 1)
 
 
-def test_a_token_issued_after_the_refusal_and_refused_itself_means_wrong_credentials() -> None:
+def test_new_token_that_is_also_refused_means_wrong_credentials() -> None:
     with client_setup() as it:
         it.server.acts.extend([answer(401, b""), answer(401, b"")])
         got = it.send()
@@ -171,7 +171,7 @@ def test_a_token_issued_after_the_refusal_and_refused_itself_means_wrong_credent
         assert it.client.problem is None
 
 
-def test_a_token_that_worked_for_others_and_is_refused_is_no_proof_of_wrong_credentials() -> None:
+def test_refused_token_that_worked_for_others_is_no_proof_of_wrong_credentials() -> None:
     with client_setup() as it:
         it.send()
 
@@ -238,7 +238,7 @@ def test_nothing_is_sent_while_the_token_endpoint_fails(act: Act) -> None:
         assert isinstance(it.send(), Accepted), "and the next one gets its token"
 
 
-def test_a_token_request_that_fails_fails_for_all_who_wait_for_it() -> None:
+def test_failed_token_request_fails_for_all_waiting_calls() -> None:
     with client_setup(read_timeout=0.5) as it:
         it.server.token_acts.extend([provider.silence] * 20)
         answers = all_at_once(20, it.send)
@@ -247,7 +247,7 @@ def test_a_token_request_that_fails_fails_for_all_who_wait_for_it() -> None:
         assert len(it.server.token_requests) < 5
 
 
-def test_a_user_id_that_changes_is_followed() -> None:
+def test_user_id_that_changes_is_followed() -> None:
     with client_setup() as it:
         it.send()
         it.server.user = "someone/else"
@@ -257,7 +257,7 @@ def test_a_user_id_that_changes_is_followed() -> None:
         assert it.server.sends[-1].path == "/cpaas/smsmessaging/v1/someone%2Felse/outbound/default/requests"
 
 
-def test_a_redirected_token_request_blocks_the_account() -> None:
+def test_redirected_token_request_blocks_the_account() -> None:
     with client_setup() as it:
         it.server.token_acts.append(answer(302, b"", {"Location": "http://127.0.0.1:1/"}))
         got = it.send()
@@ -275,7 +275,7 @@ def test_no_token_is_requested_without_remaining_time() -> None:
 
 
 @pytest.mark.parametrize("late", ["for a new token", "for the call again"])
-def test_a_call_refused_for_its_token_is_an_attempt_though_there_is_no_time_to_repeat_it(late: str) -> None:
+def test_call_refused_for_its_token_is_an_attempt_without_time_for_a_repeat(late: str) -> None:
     clock = HandClock()
     with client_setup(clock=clock, total_timeout=5.0) as it:
 
@@ -298,7 +298,7 @@ def test_a_call_refused_for_its_token_is_an_attempt_though_there_is_no_time_to_r
         assert it.client.problem is None
 
 
-def test_an_attempt_for_which_there_is_no_token_counts_as_one_without_a_connection_does() -> None:
+def test_attempt_without_a_token_counts_like_one_without_a_connection() -> None:
     with client_setup() as it:
         it.server.token_acts.append(answer(503, b""))
         got = it.client.send(submission(), until=1e12)

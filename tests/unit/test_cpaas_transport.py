@@ -154,7 +154,7 @@ def _answers(draw: st.DrawFn) -> bytes:
     return (end.join(lines) + end * 2).encode("latin-1") + body
 
 
-def test_any_bytes_at_all_are_one_of_the_five_answers() -> None:
+def test_any_bytes_are_one_of_the_five_results() -> None:
     with client_setup(total_timeout=2.0, read_timeout=1.0) as it:
 
         @settings(deadline=None, max_examples=80)
@@ -169,7 +169,7 @@ def test_any_bytes_at_all_are_one_of_the_five_answers() -> None:
         run()
 
 
-def test_a_refused_connection_is_not_sent() -> None:
+def test_refused_connection_counts_as_not_sent() -> None:
     with client_setup(base_url=f"http://127.0.0.1:{free_port()}") as it:
         got = it.send()
 
@@ -177,7 +177,7 @@ def test_a_refused_connection_is_not_sent() -> None:
         assert (got.error.name, got.error.message) == ("network", "connection refused")
 
 
-def test_a_name_that_does_not_resolve_is_not_sent() -> None:
+def test_unresolvable_name_counts_as_not_sent() -> None:
     with client_setup(base_url="http://provider.invalid") as it:
         got = it.send()
 
@@ -200,7 +200,7 @@ def test_connection_that_is_not_accepted_in_time_counts_as_not_sent() -> None:
             transport.exchange("POST", "/", {}, b"{}")
 
 
-def test_tls_that_meets_no_tls_is_not_sent() -> None:
+def test_tls_to_a_plain_server_counts_as_not_sent() -> None:
     with (
         client_setup() as plain,
         client_setup(
@@ -243,7 +243,7 @@ def test_tls_works_with_a_private_ca(tls_server: ProviderServer, certificate: tu
         assert it.server.connections == 1
 
 
-def test_a_tls_error_after_the_request_left_is_ambiguous(
+def test_tls_error_after_the_request_was_written_is_ambiguous(
     tls_server: ProviderServer, certificate: tuple[Path, Path]
 ) -> None:
     def break_the_record(peer: provider.Peer) -> bool:
@@ -259,7 +259,7 @@ def test_a_tls_error_after_the_request_left_is_ambiguous(
         assert got.error.message == "TLS failed"
 
 
-def test_headers_that_drip_through_tls_end_at_the_deadline(
+def test_slow_headers_over_tls_end_at_the_deadline(
     tls_server: ProviderServer, certificate: tuple[Path, Path]
 ) -> None:
     with client_setup(server=tls_server, ca_file=str(certificate[0]), total_timeout=0.6) as it:
@@ -269,7 +269,7 @@ def test_headers_that_drip_through_tls_end_at_the_deadline(
         assert 0.4 < took < 3
 
 
-def test_a_drip_ends_at_the_deadline_although_bytes_keep_coming() -> None:
+def test_slow_response_ends_at_the_deadline() -> None:
     with client_setup(read_timeout=0.3, total_timeout=0.6) as it:
         it.server.acts.append(drip(WHOLE, every=0.05))
         took = elapsed(it.send)
@@ -277,7 +277,7 @@ def test_a_drip_ends_at_the_deadline_although_bytes_keep_coming() -> None:
         assert 0.5 < took < 3
 
 
-def test_a_connection_the_provider_has_closed_is_not_used_again() -> None:
+def test_connection_the_provider_has_closed_is_not_used_again() -> None:
     with client_setup() as it:
         it.server.acts.append(raw(WHOLE))
         first = it.send()
@@ -289,7 +289,7 @@ def test_a_connection_the_provider_has_closed_is_not_used_again() -> None:
         assert it.server.connections == 2
 
 
-def test_a_connection_idle_for_longer_than_allowed_is_not_used_again() -> None:
+def test_connection_idle_for_longer_than_allowed_is_not_used_again() -> None:
     clock = HandClock()
     with client_setup(clock=clock, idle_timeout=4.0) as it:
         it.send()
@@ -352,7 +352,7 @@ def test_responses_of_any_framing_are_read_and_connections_reused_only_when_safe
         assert it.server.connections == (1 if reused else 2)
 
 
-def test_a_proxy_makes_a_tunnel_to_a_provider_with_tls(
+def test_proxy_makes_a_tunnel_to_a_provider_with_tls(
     tls_server: ProviderServer, certificate: tuple[Path, Path]
 ) -> None:
     asked: list[bytes] = []
@@ -394,7 +394,7 @@ def pipe(source: socket.socket, sink: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(status: int) -> None:
+def test_redirect_is_not_followed(status: int) -> None:
     with client_setup() as elsewhere, client_setup() as it:
         it.server.acts.append(answer(status, b"", {"Location": f"{elsewhere.server.base_url}/here"}))
         it.send()
@@ -403,14 +403,14 @@ def test_a_redirect_is_not_followed(status: int) -> None:
         assert elsewhere.server.connections == 0
 
 
-def test_the_proxies_of_the_environment_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     with client_setup() as it:
         assert isinstance(it.send(), Accepted)
 
 
-def test_a_configured_proxy_takes_the_calls() -> None:
+def test_configured_proxy_receives_the_calls() -> None:
     seen: list[str] = []
 
     def forward(peer: provider.Peer) -> bool:
@@ -450,7 +450,7 @@ def test_endless_response_is_abandoned_at_the_deadline() -> None:
 
 
 @pytest.mark.parametrize("act", [provider.close, provider.reset, provider.silence, None])
-def test_no_number_text_or_secret_is_in_what_a_failure_raises(act: Act | None) -> None:
+def test_exceptions_contain_no_number_text_or_secret(act: Act | None) -> None:
     with ProviderServer() as server:
         server._act = lambda request: act or provider.close  # type: ignore[method-assign]
         base_url = server.base_url if act else f"http://127.0.0.1:{free_port()}"

@@ -53,7 +53,7 @@ class Crowd(ExitStack):
 
 
 @pytest.mark.parametrize("begun", [b"", b"POST /hook HTTP/1.1\r\nX-Slow: "])
-def test_the_oldest_without_a_complete_head_makes_room(begun: bytes) -> None:
+def test_oldest_connection_without_a_complete_head_is_closed_first(begun: bytes) -> None:
     with crowded(max_connections=5) as port, Crowd(port) as crowd:
         idle = crowd.ask()
         silent = [crowd.come(begun) for _ in range(4)]
@@ -63,7 +63,7 @@ def test_the_oldest_without_a_complete_head_makes_room(begun: bytes) -> None:
         assert [client.send(POST + b"{}").status() for client in (idle, newest)] == [204, 204]
 
 
-def test_the_one_that_is_idle_for_longest_makes_room_where_all_have_sent_a_head() -> None:
+def test_longest_idle_connection_is_closed_when_all_have_sent_a_head() -> None:
     with crowded(max_connections=3) as port, Crowd(port) as crowd:
         first, second, third = (crowd.ask() for _ in range(3))
         assert first.send(POST + b"{}").status() == 204
@@ -95,7 +95,7 @@ def test_requests_in_flight_are_not_interrupted_and_further_ones_get_503() -> No
     assert (statuses, later) == ([204] * 5, 204)
 
 
-def test_connections_far_beyond_those_that_are_answered_are_closed() -> None:
+def test_connections_far_beyond_the_limit_are_closed() -> None:
     with crowded(max_connections=5) as port, Crowd(port) as crowd:
         for _ in range(5):
             crowd.begin()
@@ -113,7 +113,7 @@ def test_connection_closing_after_its_response_is_closed_for_others() -> None:
         assert statuses == [405] * 20
 
 
-def test_an_address_that_can_not_be_allowed_is_closed_at_once_and_counted() -> None:
+def test_connection_from_a_forbidden_address_is_closed_at_once_and_counted() -> None:
     refused: list[str] = []
     peers = Peers(
         allow=(ip_network("203.0.113.0/24"), ip_network("127.0.0.1/32")),
@@ -151,7 +151,7 @@ def test_connections_of_an_address_are_limited_and_those_of_a_proxy_are_not() ->
         ("192.0.2.1", "192.0.2.2", False),
     ],
 )
-def test_the_addresses_of_one_ipv6_network_count_as_one_client(peer: str, other: str, is_one: bool) -> None:
+def test_addresses_of_one_ipv6_network_count_as_one_client(peer: str, other: str, is_one: bool) -> None:
     assert (host_of(peer) == host_of(other)) is is_one
 
 

@@ -70,7 +70,7 @@ def back(delivery: Delivery, *, resend: bool = False) -> Mapping[str, object]:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_letter_says_what_its_death_was() -> None:
+def test_dead_letter_shows_its_reason() -> None:
     found = letter(died())
 
     assert (found.outcome, found.reason, found.command_id, found.index) == ("failed", "SVC0002", "one", 1)
@@ -130,7 +130,7 @@ def test_dead_letter_matches_when_all_filters_match(wanted: DeadLetterFilter, me
     assert wanted.matches(letter(died())) is meant
 
 
-def test_a_letter_without_a_time_is_meant_by_no_time() -> None:
+def test_dead_letter_without_a_time_matches_no_time_filter() -> None:
     timeless = letter(Delivery(body=b"", tag=(0, 1)))
 
     assert DeadLetterFilter().matches(timeless)
@@ -148,7 +148,7 @@ def test_known_submission_is_replayed_with_the_id_of_its_event(outcome: str) -> 
     assert back(delivery, resend=True) == {"own": 1, "x-bridge-replay": "e-1", "x-bridge-resend": True}
 
 
-def test_an_invalid_command_goes_back_as_it_came() -> None:
+def test_invalid_command_is_replayed_unchanged() -> None:
     assert back(died("invalid", headers={"own": 1})) == {"own": 1}
     assert back(died("invalid", headers={"x-bridge-replay": "e-0"})) == {"x-bridge-replay": "e-0"}
 
@@ -157,7 +157,7 @@ def test_command_dead_lettered_by_the_broker_is_replayed_with_its_version_and_wi
     assert back(given_up(own=1, **{"x-bridge-token": "3"})) == {"own": 1, "x-bridge-token": "3"}
 
 
-def test_body_and_properties_go_back_as_they_came() -> None:
+def test_body_and_properties_are_replayed_unchanged() -> None:
     properties: dict[str, Any] = {
         "message_id": "m",
         "reply_to": "q",
@@ -173,7 +173,7 @@ def test_body_and_properties_go_back_as_they_came() -> None:
     assert (sent.exchange, sent.routing_key) == ("x", "send")
 
 
-def test_a_command_without_an_id_goes_back_under_the_one_it_was_given() -> None:
+def test_command_without_an_id_is_replayed_with_its_generated_id() -> None:
     nameless = died(body=json.dumps({**json.loads(BODY), "id": None}).encode())
     sent = replay_of(letter(nameless), exchange="x", routing_key="send", resend=False)
 

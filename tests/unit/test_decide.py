@@ -66,7 +66,7 @@ def judgement(answer: Answer, *, expires_at: float | None = None, age: float = 0
         (Blocked(error=ERROR), 1e9, None),
     ],
 )
-def test_each_answer_has_one_thing_that_follows(answer: Answer, age: float, outcome: Outcome | None) -> None:
+def test_each_response_has_one_consequence(answer: Answer, age: float, outcome: Outcome | None) -> None:
     next_step = judge(judgement(answer, age=age), retry=RetryRules(), style=STYLE)
 
     assert next_step.outcome is outcome
@@ -74,7 +74,7 @@ def test_each_answer_has_one_thing_that_follows(answer: Answer, age: float, outc
     assert outcome is None or (next_step.deferred, next_step.in_doubt) == (None, False)
 
 
-def test_an_accepted_submission_keeps_what_the_provider_said() -> None:
+def test_accepted_submission_keeps_the_response_of_the_provider() -> None:
     result = judge(judgement(ACCEPTED), retry=RetryRules(), style=STYLE).result
 
     assert (result.message_id, result.sender_address) == ("m-1", "+16139998877")
@@ -83,7 +83,7 @@ def test_an_accepted_submission_keeps_what_the_provider_said() -> None:
 
 
 @pytest.mark.parametrize("age", [0.0, 1e9])
-def test_an_accepted_submission_without_a_message_id_is_looked_for_and_known_as_submitted(age: float) -> None:
+def test_accepted_submission_without_a_message_id_is_looked_up(age: float) -> None:
     next_step = judge(judgement(replace(ACCEPTED, message_id=None), age=age), retry=RetryRules(), style=STYLE)
 
     assert (next_step.outcome, next_step.in_doubt, next_step.submitted) == (None, True, True)
@@ -91,7 +91,7 @@ def test_an_accepted_submission_without_a_message_id_is_looked_for_and_known_as_
     assert (next_step.result.attempts, next_step.deferred) == (3, None)
 
 
-def test_an_accepted_submission_that_can_not_be_looked_for_is_sent_without_an_id() -> None:
+def test_accepted_submission_that_can_not_be_looked_up_is_sent_without_an_id() -> None:
     national = replace(judgement(replace(ACCEPTED, message_id=None)), command=command(to="6131234567"))
     next_step = judge(national, retry=RetryRules(), style=STYLE)
 
@@ -105,7 +105,7 @@ def test_ambiguous_attempt_of_any_age_is_in_doubt_and_looked_up(age: float) -> N
     assert (next_step.in_doubt, next_step.submitted, next_step.retry_at) == (True, False, NOW + FIRST_LOOKUP)
 
 
-def test_a_refusal_keeps_the_error_and_every_attempt() -> None:
+def test_refusal_keeps_the_error_and_every_attempt() -> None:
     result = judge(judgement(Refused(error=ERROR)), retry=RetryRules(), style=STYLE).result
 
     assert (result.error, result.attempts) == (ERROR, 3)
@@ -123,7 +123,7 @@ def test_delayed_event_has_the_error_and_every_attempt(answer: Answer) -> None:
 
 
 @pytest.mark.parametrize(("retry_after", "pause"), [(30.0, 30.0), (None, THROTTLED)])
-def test_a_throttled_account_is_quiet_for_as_long_as_the_provider_asks(
+def test_throttled_account_pauses_for_the_retry_after_of_the_provider(
     retry_after: float | None, pause: float
 ) -> None:
     answer = Unsent(error=ERROR, retry_after=retry_after, throttled=True)
@@ -131,7 +131,7 @@ def test_a_throttled_account_is_quiet_for_as_long_as_the_provider_asks(
     assert judge(judgement(answer), retry=RetryRules(), style=STYLE).hold_until == NOW + pause
 
 
-def test_unsent_answer_without_throttling_holds_no_other_submission() -> None:
+def test_unsent_response_without_throttling_delays_no_other_submission() -> None:
     answer = Unsent(error=ERROR, retry_after=30.0)
 
     assert judge(judgement(answer), retry=RetryRules(), style=STYLE).hold_until is None
@@ -164,7 +164,7 @@ def test_next_lookup_is_no_later_than_the_expiry() -> None:
 @pytest.mark.parametrize(
     ("attempts", "bound"), [(1, 0.5), (2, 1.0), (3, 2.0), (11, 512.0), (12, 900.0), (10**6, 900.0)]
 )
-def test_the_first_delay_has_the_bound_that_is_configured_and_each_attempt_doubles_it(
+def test_first_delay_has_the_bound_that_is_configured_and_each_attempt_doubles_it(
     attempts: int, bound: float
 ) -> None:
     call = replace(judgement(Unsent(error=ERROR)), attempts=attempts, chance=0.999)

@@ -180,11 +180,11 @@ ACCEPTED = Accepted(message_id="m", sender_address=None, delivery_status=None, h
         ),
     ],
 )  # fmt: skip
-def test_a_command_asks_for_its_actions_in_order(results: list[object], actions: list[str]) -> None:
+def test_actions_of_a_command_are_in_order(results: list[object], actions: list[str]) -> None:
     assert asked(Delivery(command(), tag=(1, 1)), results) == actions
 
 
-def test_a_copy_follows_all_submissions_and_an_outcome_is_published_before_it() -> None:
+def test_copy_follows_all_submissions_and_an_outcome_is_published_before_it() -> None:
     two = command(destination_address=["+16131234567", "+16131234568"])
     results = [
         claimed(CALL), answered(ACCEPTED), recorded(ENDED),
@@ -231,7 +231,7 @@ def test_lost_connection_leaves_a_copy_of_sent_submissions_and_none_of_anothers(
         ),
     ],
 )
-def test_a_delivery_that_is_no_valid_command_claims_nothing(
+def test_delivery_of_an_invalid_command_claims_nothing(
     delivery: Delivery, results: list[object], actions: list[str]
 ) -> None:
     assert asked(delivery, results) == actions

@@ -74,7 +74,7 @@ def test_every_variable_that_is_set_exists(file: Path) -> None:
 
 
 @units
-def test_systemd_takes_the_unit_without_a_word(unit: Path, tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit_without_warnings(unit: Path, tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         missing_program("systemd-analyze")
     bridge = str(Path(sys.executable).with_name("bridge"))
@@ -95,7 +95,7 @@ def test_systemd_takes_the_unit_without_a_word(unit: Path, tmp_path: Path) -> No
 
 
 @units
-def test_systemd_finds_little_that_the_unit_could_do_without(unit: Path, tmp_path: Path) -> None:
+def test_systemd_rates_the_unit_as_hardened(unit: Path, tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         missing_program("systemd-analyze")
     # An instance, as a template has no permissions to check.
@@ -113,7 +113,7 @@ def test_systemd_finds_little_that_the_unit_could_do_without(unit: Path, tmp_pat
 
 
 @units
-def test_a_unit_starts_with_its_credentials_and_nothing_else(unit: Path) -> None:
+def test_unit_starts_with_its_credentials_and_nothing_else(unit: Path) -> None:
     environ = dict(
         line.replace("%i", "1").replace("%S", "/var/lib").split("=", 1)
         for line in of_unit(unit, "Environment")
@@ -126,7 +126,7 @@ def test_a_unit_starts_with_its_credentials_and_nothing_else(unit: Path) -> None
 
 
 @units
-def test_a_unit_is_given_longer_to_stop_than_the_grace_period(unit: Path) -> None:
+def test_unit_is_given_longer_to_stop_than_the_grace_period(unit: Path) -> None:
     assert float(of_unit(unit, "TimeoutStopSec")[0]) > Settings().worker.grace_period + MARGIN
 
 
@@ -136,7 +136,7 @@ def test_watchdog_timeout_is_longer_than_the_detection_of_a_stalled_process(unit
 
 
 @units
-def test_a_unit_that_lacks_its_configuration_or_a_credential_stays_stopped(unit: Path) -> None:
+def test_unit_without_its_configuration_or_a_credential_stays_stopped(unit: Path) -> None:
     [statuses] = of_unit(unit, "RestartPreventExitStatus")
 
     # EX_CONFIG, and the exit code of systemd when LoadCredential= finds no file (systemd.exec(5)).
@@ -144,12 +144,12 @@ def test_a_unit_that_lacks_its_configuration_or_a_credential_stays_stopped(unit:
 
 
 @units
-def test_a_unit_writes_no_core_with_secrets_in_it(unit: Path) -> None:
+def test_unit_writes_no_core_with_secrets_in_it(unit: Path) -> None:
     assert of_unit(unit, "LimitCORE") == ["0"]
 
 
 @deployments
-def test_a_pod_is_restarted_when_systemd_would_and_no_sooner(deployment: dict[str, Any]) -> None:
+def test_pod_is_restarted_when_systemd_would_and_no_sooner(deployment: dict[str, Any]) -> None:
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     probe = container["livenessProbe"]
     until_restart = TIMEOUT + probe["periodSeconds"] * probe["failureThreshold"]
@@ -159,7 +159,7 @@ def test_a_pod_is_restarted_when_systemd_would_and_no_sooner(deployment: dict[st
     assert probe["timeoutSeconds"] > 1
 
 
-def test_units_of_one_machine_listen_on_ports_of_their_own() -> None:
+def test_units_of_one_machine_listen_on_distinct_ports() -> None:
     ports = [
         line.partition("=")[2].replace("%i", instance)
         for unit in UNITS
@@ -172,7 +172,7 @@ def test_units_of_one_machine_listen_on_ports_of_their_own() -> None:
 
 
 @deployments
-def test_a_pod_starts_with_its_credentials_and_nothing_else(deployment: dict[str, Any]) -> None:
+def test_pod_starts_with_its_credentials_and_nothing_else(deployment: dict[str, Any]) -> None:
     pod = deployment["spec"]["template"]["spec"]
     [container] = pod["containers"]
     environ = {one["name"]: one["value"] for one in container["env"]}
@@ -187,7 +187,7 @@ def test_a_pod_starts_with_its_credentials_and_nothing_else(deployment: dict[str
 
 
 @deployments
-def test_a_pod_is_asked_for_its_health_where_it_answers(deployment: dict[str, Any]) -> None:
+def test_probes_of_a_pod_use_its_health_endpoints(deployment: dict[str, Any]) -> None:
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     environ = {one["name"]: one["value"] for one in container["env"]}
     ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
@@ -200,7 +200,7 @@ def test_a_pod_is_asked_for_its_health_where_it_answers(deployment: dict[str, An
 
 
 @deployments
-def test_a_pod_is_given_longer_to_stop_than_the_grace_period(deployment: dict[str, Any]) -> None:
+def test_pod_is_given_longer_to_stop_than_the_grace_period(deployment: dict[str, Any]) -> None:
     pod = deployment["spec"]["template"]["spec"]
 
     assert pod["terminationGracePeriodSeconds"] > Settings().worker.grace_period + MARGIN
@@ -220,7 +220,7 @@ def test_disruption_budgets_selectors_and_services_match_the_deployments() -> No
         assert budget["spec"]["selector"]["matchLabels"] == labels[budget["metadata"]["name"]]
 
 
-def test_the_kustomization_lists_every_manifest() -> None:
+def test_kustomization_lists_every_manifest() -> None:
     [kustomization] = documents("Kustomization")
     others = {file.name for file in MANIFESTS} - {"kustomization.yaml"}
 
@@ -237,7 +237,7 @@ def test_ingest_listens_until_its_service_has_removed_it() -> None:
     assert 0 < float(seconds) < pod["terminationGracePeriodSeconds"] - GRACE
 
 
-def test_the_spool_outlives_the_ingest() -> None:
+def test_spool_outlives_the_ingest() -> None:
     (ingest,) = documents("StatefulSet")
     (container,) = ingest["spec"]["template"]["spec"]["containers"]
     (spool,) = (one["value"] for one in container["env"] if one["name"] == "BRIDGE_INGEST__SPOOL")

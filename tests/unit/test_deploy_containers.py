@@ -51,7 +51,7 @@ def final_stage() -> dict[str, str]:
     return dict(every[last:])
 
 
-def test_hadolint_has_nothing_to_say_of_the_image() -> None:
+def test_hadolint_accepts_the_image() -> None:
     linted = tool("hadolint", "--failure-threshold", "style", str(CONTAINERFILE))
 
     assert (linted.returncode, linted.stdout) == (0, "")
@@ -66,7 +66,7 @@ def test_image_runs_as_an_unprivileged_user() -> None:
     assert [word for word, _ in instructions()].count("FROM") == 2
 
 
-def test_the_image_is_given_what_it_copies_and_no_secret() -> None:
+def test_build_context_has_the_copied_files_and_no_secret() -> None:
     let_in = {
         line[1:]
         for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
@@ -115,7 +115,7 @@ def settings_of(service: dict[str, Any], secrets: Path) -> Settings:
 
 
 @services
-def test_a_service_starts_with_its_secrets_and_nothing_else(service: dict[str, Any], secrets: Path) -> None:
+def test_service_starts_with_its_secrets_and_nothing_else(service: dict[str, Any], secrets: Path) -> None:
     settings = settings_of(service, secrets)
 
     require(settings, broker=True, account=True)
@@ -127,7 +127,7 @@ def test_a_service_starts_with_its_secrets_and_nothing_else(service: dict[str, A
 
 
 @services
-def test_a_service_reaches_broker_and_database_with_the_passwords_that_they_have(
+def test_service_reaches_broker_and_database_with_the_passwords_that_they_have(
     service: dict[str, Any], secrets: Path
 ) -> None:
     settings = settings_of(service, secrets)
@@ -161,7 +161,7 @@ def test_service_can_write_only_to_its_spool_and_has_no_extra_permissions(servic
 
 
 @services
-def test_a_service_is_given_longer_to_stop_than_the_grace_period(service: dict[str, Any]) -> None:
+def test_service_is_given_longer_to_stop_than_the_grace_period(service: dict[str, Any]) -> None:
     assert float(service["stop_grace_period"].removesuffix("s")) > Settings().worker.grace_period + MARGIN
 
 
@@ -181,7 +181,7 @@ def test_no_container_keeps_more_than_50_mb_of_log(file: dict[str, Any]) -> None
     assert logging == dict.fromkeys(file["services"], bounded)
 
 
-def test_everything_that_a_service_names_is_there(secrets: Path) -> None:
+def test_everything_that_a_service_names_exists(secrets: Path) -> None:
     used = {
         one if isinstance(one, str) else one["source"]
         for service in COMPOSE["services"].values()
@@ -211,7 +211,7 @@ def texts(secrets: Path) -> dict[str, str]:
     return {file.name: file.read_text(encoding="utf-8") for file in secrets.iterdir()}
 
 
-def test_secrets_are_made_once_and_are_the_owner_s(secrets: Path) -> None:
+def test_secrets_are_created_once_and_readable_by_the_owner_only(secrets: Path) -> None:
     before = texts(secrets)
     again = make_again(secrets)
 
@@ -224,7 +224,7 @@ def test_secrets_are_made_once_and_are_the_owner_s(secrets: Path) -> None:
 @pytest.mark.parametrize(
     "missing", ["broker.url.cluster", "broker.url", "rabbitmq.conf", "postgresql.password", "ledger.url"]
 )
-def test_a_missing_secret_is_made_of_the_password_that_the_others_have(secrets: Path, missing: str) -> None:
+def test_missing_secret_is_derived_from_the_existing_password(secrets: Path, missing: str) -> None:
     before = texts(secrets)
     (secrets / missing).unlink()
     (secrets / "erlang.cookie").unlink()
@@ -258,7 +258,7 @@ def test_compose_publishes_ports_on_the_loopback_only() -> None:
 # -- three nodes -----------------------------------------------------------------------------------
 
 
-def test_the_nodes_of_the_cluster_are_those_of_its_configuration_and_of_the_url(secrets: Path) -> None:
+def test_nodes_of_the_cluster_are_those_of_its_configuration_and_of_the_url(secrets: Path) -> None:
     nodes = CLUSTER["services"]
     file = Path(CLUSTER["secrets"]["broker.url"]["file"]).name
     variables = {"BRIDGE_BROKER__URL_FILE": file}
@@ -290,7 +290,7 @@ def test_each_node_keeps_its_own_data_and_has_the_cluster_s_configuration() -> N
     }
 
 
-def test_a_cluster_has_the_same_advanced_settings_wherever_it_runs() -> None:
+def test_cluster_has_the_same_advanced_settings_wherever_it_runs() -> None:
     page = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
     manifest = yaml.safe_load((DEPLOY / "kubernetes-cluster" / "rabbitmq.yaml").read_text(encoding="utf-8"))
     compose = (DEPLOY / "compose" / "advanced.config").read_text(encoding="utf-8")

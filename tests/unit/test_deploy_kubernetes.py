@@ -160,7 +160,7 @@ def test_pods_are_spread_over_nodes_and_zones(name: str) -> None:
     assert all(one["labelSelector"]["matchLabels"] == pod["metadata"]["labels"] for one in spread)
 
 
-def test_a_pod_that_is_not_ready_does_not_stop_a_node_from_being_drained() -> None:
+def test_pod_that_is_not_ready_does_not_stop_a_node_from_being_drained() -> None:
     budgets = [
         one["spec"]
         for file in KUBERNETES.glob("*.yaml")
@@ -180,7 +180,7 @@ def test_every_pod_reaches_dns_also_where_each_node_has_its_own() -> None:
         assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in dns["to"]
 
 
-def test_a_load_balancer_outside_the_pod_network_reaches_the_webhook_alone() -> None:
+def test_load_balancer_outside_the_pod_network_reaches_the_webhook_alone() -> None:
     (policy,) = [
         one
         for one in documents(KUBERNETES / "network.yaml")
@@ -191,7 +191,7 @@ def test_a_load_balancer_outside_the_pod_network_reaches_the_webhook_alone() -> 
     assert from_anywhere == [[{"protocol": "TCP", "port": "webhook"}]]
 
 
-def test_the_operator_of_prometheus_gets_the_alerts_that_promtool_tests() -> None:
+def test_operator_of_prometheus_gets_the_alerts_that_promtool_tests() -> None:
     (rule,) = documents(MONITORING / "prometheusrule.yaml")
     (alerts,) = documents(ALERTS)
 
@@ -209,7 +209,7 @@ def test_prometheus_scrapes_every_pod_by_a_port_that_it_has() -> None:
         assert endpoint["port"] in {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
 
 
-def test_the_ingress_leads_from_the_webhook_path_to_the_service() -> None:
+def test_ingress_leads_from_the_webhook_path_to_the_service() -> None:
     (ingress,) = documents(INGRESS)
     (service,) = [one for file in NATIVE for one in documents(file) if one["kind"] == "Service"]
     (rule,) = ingress["spec"]["rules"]
@@ -221,7 +221,7 @@ def test_the_ingress_leads_from_the_webhook_path_to_the_service() -> None:
     assert backend["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}
 
 
-def test_the_migration_runs_the_same_image_with_the_ledger_s_secret_alone() -> None:
+def test_migration_runs_the_same_image_with_the_ledger_s_secret_alone() -> None:
     (job,) = documents(MIGRATE / "job.yaml")
     (plain,) = documents(KUBERNETES / "kustomization.yaml")
     (migrate,) = documents(MIGRATE / "kustomization.yaml")

@@ -34,7 +34,7 @@ def build(root: Path, readme: str, **pages: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_a_site_has_navigation_search_and_files_and_fetches_nothing_from_the_network(tmp_path: Path) -> None:
+def test_site_has_navigation_search_and_files_and_fetches_nothing_from_the_network(tmp_path: Path) -> None:
     readme = "# SMS Bridge\n\n[Steps](docs/guide.md#first-steps), [schemas](docs/contracts)\n"
 
     result = build(tmp_path, readme, guide=GUIDE)
@@ -59,14 +59,14 @@ def test_a_site_has_navigation_search_and_files_and_fetches_nothing_from_the_net
         ("#nowhere", "nowhere"),
     ],
 )
-def test_a_broken_link_fails_the_build(tmp_path: Path, link: str, message: str) -> None:
+def test_broken_link_fails_the_build(tmp_path: Path, link: str, message: str) -> None:
     result = build(tmp_path, f"# SMS Bridge\n\n[There]({link})\n", guide=GUIDE)
 
     assert result.returncode != 0
     assert re.search(rf"README\.md:3: WARNING: .*{re.escape(message)}", result.stderr)
 
 
-def test_a_page_that_no_part_of_the_navigation_has_fails_the_build(tmp_path: Path) -> None:
+def test_page_missing_from_the_navigation_fails_the_build(tmp_path: Path) -> None:
     result = build(tmp_path, "# SMS Bridge\n", guide=GUIDE, stray="# Stray\n")
 
     assert result.returncode != 0

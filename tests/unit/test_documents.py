@@ -23,13 +23,13 @@ def test_every_field_event_and_header_has_its_place_among_the_messages(name: str
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+def test_every_link_to_a_file_has_a_target(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
 
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_readme_leads_to_every_page() -> None:
+def test_readme_links_to_every_page() -> None:
     reached, left = set(), [ROOT / "README.md"]
     while left:
         page = left.pop()
@@ -40,7 +40,7 @@ def test_the_readme_leads_to_every_page() -> None:
     assert [page.name for page in PAGES if page not in reached] == []
 
 
-def test_the_glossary_has_forty_terms_at_most_and_each_once() -> None:
+def test_glossary_has_forty_terms_at_most_and_each_once() -> None:
     rows = re.findall(
         r"^\| ([^|]+) \|", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE
     )

@@ -22,7 +22,7 @@ def draw(tmp_path: Path, output: str) -> list[ElementTree.Element]:
     return texts[2:]
 
 
-def test_a_text_has_the_colour_weight_and_place_that_it_has_at_a_terminal(tmp_path: Path) -> None:
+def test_text_has_the_colour_weight_and_place_that_it_has_at_a_terminal(tmp_path: Path) -> None:
     red, plain, dim, exact = draw(
         tmp_path, "\x1b[1;31mNo SMS\x1b[0m leaves\r\n\r\n\x1b[2mnow\x1b[22m\x1b[38;5;196m <&>\x1b[0m\r\n"
     )

@@ -21,7 +21,7 @@ def nothing() -> None:
     """Wait for no confirm."""
 
 
-def test_an_event_that_can_not_be_shown_stops_no_other() -> None:
+def test_event_that_can_not_be_shown_does_not_stop_others() -> None:
     shown: list[bytes] = []
 
     def show(body: bytes) -> None:
@@ -43,7 +43,7 @@ def test_an_event_that_can_not_be_shown_stops_no_other() -> None:
     assert [line["event"] for line in logs] == ["event.display_failed"] * 2
 
 
-def test_a_crash_of_its_thread_ends_the_process_and_it_is_available_no_more() -> None:
+def test_crash_of_its_thread_ends_the_process_and_makes_it_unavailable() -> None:
     def receive(_delivery: Delivery) -> None:
         raise ZeroDivisionError
 

@@ -37,7 +37,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "internals" / "wire-reference.md
          "invalid_grant: wrong user name or password, or an expired grant"),
     ],
 )  # fmt: skip
-def test_an_error_is_said_in_words(error: ProviderError, words: str) -> None:
+def test_error_is_described(error: ProviderError, words: str) -> None:
     assert describe(error) == words
 
 
@@ -50,7 +50,7 @@ def test_an_error_is_said_in_words(error: ProviderError, words: str) -> None:
         ProviderError(name="canary", message="canary"),
     ],
 )  # fmt: skip
-def test_no_word_of_the_provider_is_in_it(error: ProviderError) -> None:
+def test_description_contains_no_text_of_the_provider(error: ProviderError) -> None:
     assert "canary" not in describe(error)
     assert describe(error)
 
@@ -63,7 +63,7 @@ def documented() -> Iterator[str]:
             yield from (f"{row[2:5]}{digits}" for digits in (first, *rest))
 
 
-def test_every_code_of_the_wire_reference_has_words() -> None:
+def test_every_code_of_the_wire_reference_has_a_description() -> None:
     codes = list(documented())
 
     assert len(codes) >= 20

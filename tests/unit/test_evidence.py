@@ -108,14 +108,14 @@ def test_national_number_is_completed_by_the_default_region() -> None:
         {"destinationAddress": 16131234567},
     ],
 )
-def test_unreadable_notification_is_no_evidence_and_still_an_event(fields: dict[str, object]) -> None:
+def test_unreadable_notification_is_an_event_without_evidence(fields: dict[str, object]) -> None:
     notification = parse_notification(outbound(**fields))
 
     assert notification.event_type == "sms.outbound.synced"
     assert evidence_of(notification) is None
 
 
-def test_a_text_that_takes_long_to_compare_and_is_no_sms_proves_nothing() -> None:
+def test_text_longer_than_any_sms_proves_nothing() -> None:
     long, longer = outbound(message="m" * 4_000), outbound(message="a" + "\u0315\u0300" * 16_000)
     began = time.process_time()
     found = [proved(long), proved(longer)]
@@ -126,7 +126,7 @@ def test_a_text_that_takes_long_to_compare_and_is_no_sms_proves_nothing() -> Non
     assert took < 0.3
 
 
-def test_no_other_notification_proves_anything() -> None:
+def test_other_notifications_prove_nothing() -> None:
     inbound = outbound().replace(b"outbound", b"inbound")
 
     assert proved(inbound) is None
@@ -262,7 +262,7 @@ def test_evidence_beyond_the_queue_is_dropped_and_counted_without_a_wait(
 
 
 @pytest.mark.parametrize("problem", ["unavailable", "picky"])
-def test_evidence_that_a_ledger_does_not_take_is_dropped_and_the_next_is_kept(
+def test_evidence_that_the_ledger_refuses_is_dropped_and_the_next_is_recorded(
     writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics, problem: str
 ) -> None:
     setattr(ledgers, problem, True)

@@ -26,7 +26,7 @@ def when(agenda: Agenda, moments: list[float]) -> None:
     moments.append(round(agenda.now, 6))
 
 
-def test_processors_take_as_much_at_once_as_there_are_of_them() -> None:
+def test_processors_run_one_task_each_at_a_time() -> None:
     agenda, ended = Agenda(), list[float]()
     cores = Cores(agenda, 2)
     for _ in range(3):
@@ -79,7 +79,7 @@ def test_run_is_determined_by_its_seed() -> None:
     assert simulate(plan) != simulate(replace(plan, seed=2))
 
 
-def test_a_sqlite_ledger_is_one_worker_s_at_a_time() -> None:
+def test_sqlite_ledger_is_one_worker_s_at_a_time() -> None:
     costs = replace(FREE, change=500e-6)
     plan = replace(PLAN, sqlite=True, latency=0.0)
 
@@ -87,7 +87,7 @@ def test_a_sqlite_ledger_is_one_worker_s_at_a_time() -> None:
     assert simulate(replace(plan, workers=4), costs).per_second == pytest.approx(1000, rel=0.05)
 
 
-def test_a_ledger_s_server_binds_and_shards_come_to_more() -> None:
+def test_ledger_server_is_the_bottleneck_and_shards_raise_the_rate() -> None:
     costs = replace(FREE, server_change=4e-3)
     plan = replace(PLAN, workers=40, latency=0.01)
 
@@ -113,14 +113,14 @@ def test_processor_time_of_other_processes_is_not_available() -> None:
     assert simulate(replace(plan, others=1.0), costs).per_second == pytest.approx(100, rel=0.15)
 
 
-def test_commands_go_at_the_account_s_rate_and_no_faster() -> None:
+def test_commands_are_sent_at_the_rate_of_the_account() -> None:
     plan = replace(PLAN, workers=4, limits=LimitRules(account_per_second=50.0), offered=45.0, commands=2_000)
 
     assert simulate(plan).per_second == pytest.approx(45, rel=0.05)
     assert simulate(replace(plan, offered=100.0)).per_second == pytest.approx(50, rel=0.05)
 
 
-def test_a_limit_has_the_workers_of_a_ledger_commit_one_after_the_other() -> None:
+def test_limit_serializes_the_commits_of_workers() -> None:
     costs = replace(FREE, network=2e-3)
     plan = replace(PLAN, workers=50, latency=0.01)
     limited = replace(plan, limits=LimitRules(account_per_second=1e6))

@@ -40,7 +40,7 @@ def simulator(how: str, tmp_path: Path) -> Iterator[BridgeProcess]:
         child.kill()
 
 
-def test_a_child_has_its_own_session_and_directory_and_the_usual_signals_and_files(
+def test_child_has_its_own_session_and_directory_and_the_usual_signals_and_files(
     simulator: BridgeProcess, how: str, tmp_path: Path
 ) -> None:
     process = Path(f"/proc/{simulator.pid}")
@@ -61,7 +61,7 @@ def test_a_child_has_its_own_session_and_directory_and_the_usual_signals_and_fil
     [("forked", signal.SIGINT, 0), ("forked", signal.SIGKILL, -9), ("forked", signal.SIGALRM, -14)],
     indirect=["how"],
 )
-def test_a_child_takes_signals_and_its_exit_code_says_how_it_ended(
+def test_child_handles_signals_and_has_the_exit_code_of_its_end(
     simulator: BridgeProcess, number: signal.Signals, code: int
 ) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
@@ -71,7 +71,7 @@ def test_a_child_takes_signals_and_its_exit_code_says_how_it_ended(
     assert (before, simulator.stop(number), simulator.returncode) == (None, code, code)
 
 
-def test_a_command_has_its_own_environment_and_streams(how: str) -> None:
+def test_command_has_its_own_environment_and_streams(how: str) -> None:
     changed = run("config", "show", "--json", env={"BRIDGE_WORKER__LEASE": "77"})
     usual = run("config", "show", "--json")
     message = ("send", "--to", "nobody", "--message", "-")
@@ -86,7 +86,7 @@ def test_a_command_has_its_own_environment_and_streams(how: str) -> None:
     assert misused.stderr.startswith("Usage: bridge config show")
 
 
-def test_a_child_is_executed_where_the_start_of_an_interpreter_matters() -> None:
+def test_child_is_executed_if_the_start_of_an_interpreter_matters() -> None:
     worker = [BRIDGE, "worker"]
 
     assert Server.of(worker, {**USUAL, "BRIDGE_WORKER__LEASE": "77"}, USUAL) is not None
@@ -97,11 +97,11 @@ def test_a_child_is_executed_where_the_start_of_an_interpreter_matters() -> None
 
 
 @pytest.mark.executed
-def test_the_mark_has_children_executed() -> None:
+def test_mark_executed_executes_children() -> None:
     assert Server.of([BRIDGE, "worker"], USUAL, USUAL) is None
 
 
-def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_fork_server_that_cannot_start_reports_the_reason(tmp_path: Path) -> None:
     (tmp_path / "bridge.py").write_text("raise ImportError('no such bridge')")
     server = Server({**os.environ, "PYTHONPATH": str(tmp_path)})
 
@@ -122,7 +122,7 @@ sys.stdin.read()
 """
 
 
-def test_neither_a_child_nor_the_server_outlives_tests_that_are_killed(tmp_path: Path) -> None:
+def test_child_and_fork_server_end_with_killed_tests(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", SUITE, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as suite:

@@ -86,7 +86,7 @@ def test_unsent_command_that_the_broker_gives_up_has_one_outcome_and_is_dead_let
     assert model.gateway.sent == 0
 
 
-def test_a_replay_sends_what_the_time_of_the_broker_ran_out_for() -> None:
+def test_replay_sends_a_command_that_expired_in_the_broker() -> None:
     model = Model()
     _, letter = model.deliver(given_up("expired"))
     read_back = read_letter(delivered(letter), rules=RULES, now=NOW)
@@ -167,7 +167,7 @@ def test_copy_has_the_reason_of_the_give_up_and_a_client_cannot_forge_it() -> No
 
 
 @pytest.mark.parametrize("body", [body_of("a", send_at="tomorrow"), b"no command", b"{}"])
-def test_a_dead_letter_that_was_moved_returns_and_is_named_with_the_way_to_send_it(body: bytes) -> None:
+def test_moved_dead_letter_returns_with_a_hint_for_its_replay(body: bytes) -> None:
     model = Model()
     event, letter = model.deliver(Delivery(body, tag=(1, 1), headers={"own": "yes"}))
     (returned,) = model.deliver(delivered(letter))
@@ -180,7 +180,7 @@ def test_a_dead_letter_that_was_moved_returns_and_is_named_with_the_way_to_send_
     assert line["event_id"] == event_of(event.body)["id"]
 
 
-def test_a_moved_letter_of_a_command_without_an_id_is_not_sent() -> None:
+def test_moved_letter_of_a_command_without_an_id_is_not_sent() -> None:
     model = Model()
     allowed = {"commands": {"allow_missing_id": True}}
     nameless = body_of("a").replace(b'"id": "a", ', b"")
@@ -192,7 +192,7 @@ def test_a_moved_letter_of_a_command_without_an_id_is_not_sent() -> None:
     assert model.gateway.sent == 0
 
 
-def test_a_new_command_with_the_copied_headers_of_a_letter_is_sent() -> None:
+def test_new_command_with_the_copied_headers_of_a_letter_is_sent() -> None:
     model = Model()
     _, letter = model.deliver(given_up("expired"))
     (sent,) = model.deliver(replace(delivered(letter), body=body_of("b")))
@@ -221,5 +221,5 @@ def test_a_new_command_with_the_copied_headers_of_a_letter_is_sent() -> None:
         ),
     ],
 )
-def test_the_reason_is_that_of_the_command_queue(headers: dict[str, object], reason: str) -> None:
+def test_reason_is_that_of_the_command_queue(headers: dict[str, object], reason: str) -> None:
     assert reason_of_death(headers, "sms.send") == reason

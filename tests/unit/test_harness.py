@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_waiting_ends_with_what_was_waited_for() -> None:
+def test_wait_ends_with_its_condition() -> None:
     with pytest.raises(AssertionError, match=r"not within 0\.05 s: rain; last: 0"):
         wait_until(lambda: 0, within=0.05, what="rain")
 
 
-def test_a_port_of_one_test_process_is_never_given_to_another() -> None:
+def test_port_of_one_test_process_is_never_given_to_another() -> None:
     ask = (
         "from tests.harness import waiting; waiting.PORTS = (20_000, 20_012);"
         "print(waiting.free_port(), flush=True); input()"
@@ -54,7 +54,7 @@ def test_no_datagram_goes_beyond_loopback() -> None:
         client.sendto(b"", ("192.0.2.1", 9))
 
 
-def test_no_name_is_looked_up_but_the_machines_own() -> None:
+def test_only_names_of_the_machine_are_resolved() -> None:
     with pytest.raises(pytest.fail.Exception, match="loopback only"):
         socket.getaddrinfo("example.com", 80)
     with pytest.raises(socket.gaierror):
@@ -78,7 +78,7 @@ class Child(BridgeProcess):
     program = (sys.executable, "-c")
 
 
-def test_a_child_is_stopped_with_a_signal_and_its_streams_are_kept(tmp_path: Path) -> None:
+def test_child_is_stopped_with_a_signal_and_its_streams_are_kept(tmp_path: Path) -> None:
     # Not signal.pause: it would miss a signal that comes just before. A suite that a shell starts in the background
     # ignores SIGINT, and children inherit that.
     talk = (
@@ -113,7 +113,7 @@ sys.stdin.read()
 """
 
 
-def test_a_child_does_not_outlive_the_tests_even_when_they_are_killed(tmp_path: Path) -> None:
+def test_child_ends_with_killed_tests(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", SUITE, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as suite:

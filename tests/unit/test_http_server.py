@@ -105,7 +105,7 @@ def request(body: bytes = BODY, *headers: bytes, method: bytes = b"POST", versio
     return b"\r\n".join([*lines, *headers, b"", body])
 
 
-def test_many_requests_at_once_are_each_answered(port: int, taken: list[bytes]) -> None:
+def test_concurrent_requests_are_each_answered(port: int, taken: list[bytes]) -> None:
     bodies = [b'{"a":{"n":%d}}' % number for number in range(200)]
 
     with ThreadPoolExecutor(20) as pool:
@@ -116,7 +116,7 @@ def test_many_requests_at_once_are_each_answered(port: int, taken: list[bytes]) 
 
 
 @pytest.mark.parametrize("blanks", [b"   ", b"\t", b" \t "])
-def test_blanks_behind_a_field_s_value_are_no_part_of_it(port: int, blanks: bytes) -> None:
+def test_trailing_blanks_are_not_part_of_a_field_value(port: int, blanks: bytes) -> None:
     authorized = request(BODY).replace(SECRET, SECRET + blanks)
     declared = request(BODY, b"Content-Length: 8" + blanks)
     with Client(port) as client:
@@ -126,7 +126,7 @@ def test_blanks_behind_a_field_s_value_are_no_part_of_it(port: int, blanks: byte
     assert statuses == [204, 400, 204, 400]
 
 
-def test_blanks_behind_a_transfer_coding_are_no_part_of_it(port: int, taken: list[bytes]) -> None:
+def test_trailing_blanks_are_not_part_of_a_transfer_coding(port: int, taken: list[bytes]) -> None:
     body = b'8\r\n{"a":{}}\r\n0\r\n\r\n'
     with Client(port) as client:
         client.send(request(body, b"Transfer-Encoding: chunked ") + request(b"no"))
@@ -199,7 +199,7 @@ def test_request_after_an_upgrade_request_is_answered(port: int) -> None:
     assert statuses == [204, 400, 405] * 50
 
 
-def test_a_notification_that_asks_for_another_protocol_is_framed_as_any_other(port: int) -> None:
+def test_notification_with_an_upgrade_header_is_framed_normally(port: int) -> None:
     for framing in (b"Transfer-Encoding: gzip", b"Content-Length: 5\r\nTransfer-Encoding: chunked"):
         with Client(port) as client:
             client.send(request(b"0\r\n\r\n", *UPGRADE, framing))
@@ -214,7 +214,7 @@ def test_trailer_fields_do_not_count_as_headers(port: int) -> None:
     assert status == 401
 
 
-def test_a_chunked_body_over_the_limit_is_refused_while_it_comes(port: int) -> None:
+def test_chunked_body_over_the_limit_is_refused_before_its_end(port: int) -> None:
     chunk = b"1000\r\n" + b" " * 0x1000 + b"\r\n"
 
     with Client(port) as client:
@@ -227,7 +227,7 @@ def test_a_chunked_body_over_the_limit_is_refused_while_it_comes(port: int) -> N
     assert (early, after) == (413, 204)
 
 
-def test_as_many_fields_as_may_be_are_read(port: int) -> None:
+def test_maximum_number_of_fields_is_read(port: int) -> None:
     assert once(port, request(BODY, *[b"A:"] * (MAX_FIELDS - 3))) == 204
 
 
@@ -251,7 +251,7 @@ def test_connection_closed_by_the_client_after_a_refused_body_is_released(port: 
     wait_for(lambda: connections() <= before)
 
 
-def test_a_client_that_says_that_it_sends_no_more_has_its_answers() -> None:
+def test_half_closed_client_receives_its_responses() -> None:
     posts = Posts(holds=True)
     with serving(posts) as server, Client(server.port) as client:
         client.send(request() + request(BODY, method=b"GET") + request())
@@ -351,7 +351,7 @@ def test_huge_head_is_refused_with_a_response(port: int, head: bytes) -> None:
     assert after == 204
 
 
-def test_a_head_is_not_counted_with_the_requests_that_came_along_with_it(port: int) -> None:
+def test_size_of_a_head_does_not_include_pipelined_requests(port: int) -> None:
     burst = request() * 400
     with Client(port) as client:
         client.send(burst[:20])
@@ -375,7 +375,7 @@ def test_malformed_request_after_a_notification_is_answered_in_order(port: int, 
     assert len(taken) == 1
 
 
-def test_a_length_of_thousands_of_zeros_is_a_length(port: int) -> None:
+def test_content_length_with_thousands_of_zeros_is_accepted(port: int) -> None:
     length = b"POST /hook HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"0" * 5000
 
     assert once(port, length + b"\r\n\r\n") == 401
@@ -400,14 +400,14 @@ def hasty() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: x\r\n", b"\r\n\r\n"])
-def test_a_head_that_does_not_come_in_time_ends_the_connection(hasty: int, begun: bytes) -> None:
+def test_head_that_is_not_received_in_time_closes_the_connection(hasty: int, begun: bytes) -> None:
     with Client(hasty) as client:
         client.send(begun)
 
         assert client.closed()
 
 
-def test_an_answer_may_take_longer_than_a_head_also_where_the_next_request_waits_for_it() -> None:
+def test_response_may_take_longer_than_the_head_timeout_with_a_pipelined_request() -> None:
     with serving(Posts(delay=0.6), keep_alive=0, head_timeout=0.5) as server, Client(server.port) as client:
         client.send(request() + request())
         statuses = client.status(), client.status()
@@ -485,7 +485,7 @@ def test_client_that_does_not_read_its_error_response_is_disconnected() -> None:
         wait_for(lambda: drip(client), every=0.1)
 
 
-def test_an_answer_that_is_read_slowly_arrives_whole() -> None:
+def test_slowly_read_response_arrives_complete() -> None:
     with answering(100_000, write_timeout=TIMEOUT) as port, Client(port, deaf=True) as client:
         client.send(ASKED)
         wait_for(lambda: len(client.stream.peek()) > 0)
@@ -493,7 +493,7 @@ def test_an_answer_that_is_read_slowly_arrives_whole() -> None:
         assert (client.status(), len(client.body)) == (200, 100_000)
 
 
-def test_a_stop_writes_no_traceback_for_who_does_not_read(caplog: pytest.LogCaptureFixture) -> None:
+def test_stop_logs_no_traceback_for_a_client_that_does_not_read(caplog: pytest.LogCaptureFixture) -> None:
     with answering(100_000, write_timeout=60) as port:
         client = Client(port, deaf=True)
         begun = client.send(ASKED * 1000).socket.recv(1)
@@ -527,7 +527,7 @@ def test_http_1_0_is_answered_and_closed(port: int) -> None:
         assert (status, client.closed()) == (204, True)
 
 
-def test_a_head_request_is_refused_without_a_body(port: int) -> None:
+def test_head_request_is_refused_without_a_body(port: int) -> None:
     with Client(port) as client:
         client.send(request(b"", method=b"HEAD") + request())
         statuses = client.status(head=True), client.status()
@@ -546,7 +546,7 @@ def test_a_head_request_is_refused_without_a_body(port: int) -> None:
         (b"CONNECT bridge:443 HTTP/1.1\r\n\r\n", 400),
     ],
 )
-def test_odd_targets_are_answered_too(port: int, data: bytes, status: int) -> None:
+def test_unusual_targets_are_answered(port: int, data: bytes, status: int) -> None:
     assert once(port, data) == status
 
 
@@ -557,7 +557,7 @@ def test_answers_do_not_name_the_server(port: int) -> None:
         assert b"server:" not in client.socket.recv(1000).lower()
 
 
-def test_a_stop_lets_what_is_being_answered_end() -> None:
+def test_stop_finishes_requests_in_flight() -> None:
     posts = Posts(holds=True)
     with serving(posts) as server, Client(server.port) as client, ThreadPoolExecutor(1) as pool:
         client.send(request())
@@ -568,7 +568,7 @@ def test_a_stop_lets_what_is_being_answered_end() -> None:
     assert status.result(TIMEOUT) == 204
 
 
-def test_a_port_in_use_is_an_error_of_the_one_who_starts() -> None:
+def test_port_in_use_is_raised_to_the_caller() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         app = Admin(lambda: Readiness(ready=True), Metrics(version="0").registry)
         server = HttpServer(app, ServerOptions(host="127.0.0.1", port=taken.getsockname()[1]), name="admin")
@@ -604,7 +604,7 @@ def admin() -> Iterator[tuple[int, list[Readiness]]]:
         yield server.port, states
 
 
-def test_readiness_says_why(admin: tuple[int, list[Readiness]]) -> None:
+def test_readiness_names_the_reason(admin: tuple[int, list[Readiness]]) -> None:
     port, states = admin
     ready = get(port, "/readyz")
     states.append(Readiness(ready=False, reasons=(Reason("broker", False, "no connection for 12 s"),)))

@@ -141,7 +141,7 @@ async def noted(memory: FakeMemory) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_a_confirmed_notification_is_durable_and_leaves_one_line(
+def test_confirmed_notification_is_durable_and_leaves_one_line(
     ingest: NotificationExecutor, publisher: FakePublisher, metrics: Metrics
 ) -> None:
     taken, lines = take(ingest)
@@ -162,7 +162,7 @@ def test_a_confirmed_notification_is_durable_and_leaves_one_line(
     assert metrics.registry.get_sample_value("sms_bridge_notifications_total", labels) == 1
 
 
-def test_a_notification_that_was_an_event_before_is_answered_and_not_published_again(
+def test_known_notification_is_answered_and_not_published_again(
     ingest: NotificationExecutor, publisher: FakePublisher, metrics: Metrics
 ) -> None:
     take(ingest)
@@ -190,7 +190,7 @@ def test_repeat_that_is_not_remembered_is_published_with_the_same_id(
     assert one.properties["message_id"] == other.properties["message_id"]
 
 
-def test_an_event_goes_to_the_events_exchange_or_to_the_unrouted_queue(
+def test_event_goes_to_the_events_exchange_or_to_the_unrouted_queue(
     ingest: NotificationExecutor, publisher: FakePublisher
 ) -> None:
     take(ingest)
@@ -228,7 +228,7 @@ def test_unconfirmed_notification_is_refused_and_its_repeat_is_not_a_second_even
 
 
 @pytest.mark.parametrize("body", [INBOUND, RECEIPT])
-def test_the_ledger_and_the_broker_share_the_time_of_a_request(
+def test_ledger_and_the_broker_share_the_time_of_a_request(
     publisher: FakePublisher, clock: HandClock, metrics: Metrics, body: bytes
 ) -> None:
     async def scenario() -> None:
@@ -247,7 +247,7 @@ def test_the_ledger_and_the_broker_share_the_time_of_a_request(
     asyncio.run(scenario(), debug=True)
 
 
-def test_a_receipt_that_came_before_it_was_known_whose_it_is_is_a_repeat_afterwards(
+def test_receipt_received_before_its_submission_was_known_is_a_repeat_afterwards(
     publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
     memory = FakeMemory()
@@ -268,7 +268,7 @@ def test_a_receipt_that_came_before_it_was_known_whose_it_is_is_a_repeat_afterwa
     assert memory.noted == [message.properties["message_id"], OURS.id]
 
 
-def test_a_receipt_that_is_quicker_than_the_worker_waits_for_it_a_little(
+def test_receipt_faster_than_the_worker_waits_briefly_for_the_record(
     publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
     memory = FakeMemory()
@@ -301,7 +301,7 @@ def test_known_receipt_is_a_repeat_also_when_its_submission_is_not_found(
     assert [message.properties["message_id"] for message in publisher.taken] == [OURS.id]
 
 
-def test_no_result_comes_before_the_confirm(ingest: NotificationExecutor, publisher: FakePublisher) -> None:
+def test_result_follows_the_confirm(ingest: NotificationExecutor, publisher: FakePublisher) -> None:
     async def scenario() -> None:
         publisher.confirming.clear()
         taking = asyncio.create_task(bring(ingest))
@@ -316,7 +316,7 @@ def test_no_result_comes_before_the_confirm(ingest: NotificationExecutor, publis
     asyncio.run(scenario(), debug=True)
 
 
-def test_a_server_that_ends_waits_for_no_confirm(
+def test_stopping_server_does_not_wait_for_confirms(
     ingest: NotificationExecutor, publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
     publisher.confirming.clear()
@@ -331,7 +331,7 @@ def test_a_server_that_ends_waits_for_no_confirm(
 
 
 @pytest.mark.parametrize("is_full", [False, True])
-def test_nothing_is_published_while_the_broker_takes_nothing(
+def test_nothing_is_published_while_the_broker_is_unavailable(
     ingest: NotificationExecutor, publisher: FakePublisher, is_full: bool
 ) -> None:
     publisher.available, publisher._capacity = is_full, 0
@@ -384,7 +384,7 @@ BODIES = st.one_of(
 # A machine under load is not a failure.
 @settings(deadline=None)
 @given(BODIES)
-def test_any_body_is_either_an_event_or_no_notification(stall: NotificationExecutor, body: bytes) -> None:
+def test_any_body_is_either_an_event_or_refused(stall: NotificationExecutor, body: bytes) -> None:
     taken, lines = take(stall, body)
 
     assert isinstance(taken, InvalidNotification) or taken is not NotificationResult.REFUSED
@@ -402,7 +402,7 @@ def test_no_log_line_contains_a_number_or_a_text(
     assert "secret" not in repr(confirmed)
 
 
-def test_a_cancelled_request_leaves_nothing_behind_for_its_late_confirm(
+def test_cancelled_request_leaves_nothing_behind_for_its_late_confirm(
     ingest: NotificationExecutor, publisher: FakePublisher
 ) -> None:
     async def scenario() -> list[object]:

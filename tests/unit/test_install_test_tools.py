@@ -34,7 +34,7 @@ def install(machine: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_without_the_right_to_install_each_missing_tool_and_its_tests_are_named(machine: Path) -> None:
+def test_missing_tools_and_their_tests_are_named_without_permission_to_install(machine: Path) -> None:
     with_curl = install(machine)
     (machine / "curl").unlink()
     without = install(machine)

@@ -24,7 +24,7 @@ class TwoClocks:
         return self.monotonic_time
 
 
-def test_a_wall_clock_that_is_set_is_not_followed_until_it_is_compared() -> None:
+def test_wall_clock_step_is_followed_after_the_comparison_only() -> None:
     clocks = TwoClocks()
     clock = LedgerClock(clocks)
     clocks.pass_(10)
@@ -37,7 +37,7 @@ def test_a_wall_clock_that_is_set_is_not_followed_until_it_is_compared() -> None
 
 
 @pytest.mark.parametrize("drift", [DRIFT, -DRIFT])
-def test_a_clock_that_drifts_is_followed_without_a_word(drift: float) -> None:
+def test_clock_drift_is_followed_silently(drift: float) -> None:
     clocks = TwoClocks()
     clock = LedgerClock(clocks)
     clocks.wall += drift

@@ -269,7 +269,7 @@ STEPS = ["promote", "restore", "work", "old", "adopt", "limited"]
 # A return from another system, which comes back; and an interrupted adoption.
 @example([("work", 0, 12), ("restore", 0, 12), ("work", 9, 12), ("adopt", 0, 12), ("old", 1, 12)])
 @example([("work", 0, 12), ("promote", 0, 12), ("adopt", 9, 1), ("old", 0, 12)])
-def test_once_a_copy_is_used_none_that_it_was_made_of_is_used(steps: list[tuple[str, int, int]]) -> None:
+def test_copy_in_use_excludes_the_copies_from_which_it_was_made(steps: list[tuple[str, int, int]]) -> None:
     cluster = Cluster()
     for what, number, until in steps:
         copy = cluster.copies[min(number, len(cluster.copies) - 1)]

@@ -248,7 +248,7 @@ def test_interrupted_reschedule_leaves_no_submission_without_a_delivery() -> Non
     model.settle()
 
 
-def test_a_late_answer_of_a_worker_that_lost_its_claim_keeps_the_message_for_its_submission() -> None:
+def test_late_response_without_a_claim_keeps_the_message_for_its_submission() -> None:
     model = Model(twins=True)
     zombie = model.take(model.queue.pop(0))
     model.plans = [Plan(accepts=True, lag=SETTLE)]
@@ -268,7 +268,7 @@ def test_a_late_answer_of_a_worker_that_lost_its_claim_keeps_the_message_for_its
     assert len(model.accepted) == 3
 
 
-def test_a_dead_letter_that_was_sent_back_twice_sends_once() -> None:
+def test_dead_letter_replayed_twice_is_sent_once() -> None:
     model = Model(park=True)
     model.plans = [Plan(answer=AMBIGUOUS)] * 2
     model.settle_plans()
@@ -295,7 +295,7 @@ def test_replayed_unknown_is_looked_up_first_and_resent_only_on_request() -> Non
     assert len(model.accepted) == 1
 
 
-def test_a_worker_that_dies_again_and_again_gives_up_what_it_died_of() -> None:
+def test_command_that_crashes_workers_repeatedly_is_given_up() -> None:
     model = Model()
     for _ in range(3):
         model.plans = [LOST]

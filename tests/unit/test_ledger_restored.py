@@ -99,7 +99,9 @@ def test_unknown_submission_is_looked_up_for_a_time_after_a_restore(
 
 
 @pytest.mark.parametrize(("redelivered", "verdict"), [(False, Call), (True, Lookup)])
-def test_without_that_time_only_redeliveries_are(book: Book, redelivered: bool, verdict: type) -> None:
+def test_only_redeliveries_are_suspected_without_a_time_in_the_command(
+    book: Book, redelivered: bool, verdict: type
+) -> None:
     book.rules = replace(book.rules, restored_lookup=0.0)
 
     assert isinstance(book.claim(at=1, redelivered=redelivered, published_at=NOW - 1, restored=LOST), verdict)
@@ -109,7 +111,7 @@ def test_ledger_that_was_never_restored_makes_no_lookups(book: Book) -> None:
     assert isinstance(book.claim(redelivered=True), Call)
 
 
-def test_nothing_is_lost_of_what_has_not_come_to_its_time(book: Book) -> None:
+def test_scheduled_command_before_its_time_is_not_lost(book: Book) -> None:
     scheduled = command(send_at=NOW + 60)
     verdict = book.claim(of=scheduled, redelivered=True, restored=LOST)
 
@@ -117,7 +119,7 @@ def test_nothing_is_lost_of_what_has_not_come_to_its_time(book: Book) -> None:
     assert isinstance(book.claim(of=scheduled, at=60, restored=LOST), Call)
 
 
-def test_a_number_that_cant_be_looked_up_is_sent_where_only_a_repeat_is_suspected(book: Book) -> None:
+def test_number_without_lookup_is_sent_when_only_a_repeat_is_suspected(book: Book) -> None:
     national = command(to="1234567")
 
     assert isinstance(book.claim(of=national, at=1, restored=LOST), Call)
@@ -126,7 +128,7 @@ def test_a_number_that_cant_be_looked_up_is_sent_where_only_a_repeat_is_suspecte
 # -- their results ----------------------------------------------------------------------------------
 
 
-def test_a_repeat_of_what_was_sent_ends_as_sent(book: Book) -> None:
+def test_repeat_of_a_sent_submission_ends_as_sent(book: Book) -> None:
     book.claim(at=1, restored=LOST)
 
     assert found(book) is Outcome.SENT
@@ -142,7 +144,7 @@ def test_submission_missing_from_the_history_is_sent_without_a_wait(book: Book) 
     assert isinstance(book.claim(at=1, restored=LOST), Call)
 
 
-def test_a_redelivery_waits_until_the_history_has_settled(book: Book) -> None:
+def test_redelivery_waits_until_the_history_has_settled(book: Book) -> None:
     book.claim(at=1, redelivered=True, restored=LOST)
     again = found(book, "")
 
@@ -185,7 +187,7 @@ def test_messages_of_other_texts_stop_only_submissions_that_a_worker_had_claimed
     assert found(book, text, at=300, of=of) == end
 
 
-def test_without_a_history_it_waits(book: Book) -> None:
+def test_submission_waits_without_a_history(book: Book) -> None:
     book.claim(at=1, restored=LOST)
     recorded = book.resolve(at=1, reading=False)
 
@@ -199,7 +201,9 @@ def test_without_a_history_it_waits(book: Book) -> None:
 
 
 @pytest.mark.parametrize("redelivered", [True, False])
-def test_a_row_from_before_the_restore_may_be_older_than_what_was_sent(book: Book, redelivered: bool) -> None:
+def test_row_from_before_the_restore_may_be_older_than_the_sent_message(
+    book: Book, redelivered: bool
+) -> None:
     waiting(book)
     late = Restored(at=NOW + 30, since=NOW - 60)
     verdict = book.claim(at=60, version=1, redelivered=redelivered, restored=late)
@@ -222,7 +226,7 @@ def test_each_submission_of_such_a_command_is_looked_up(book: Book) -> None:
     assert [type(verdict) for verdict in verdicts] == [Lookup, Lookup]
 
 
-def test_a_scheduled_command_is_looked_up_at_its_time_and_waits_no_longer(book: Book) -> None:
+def test_scheduled_command_is_looked_up_at_its_time(book: Book) -> None:
     scheduled = command(send_at=NOW + 60)
     book.claim(of=scheduled)
     late = Restored(at=NOW + 30, since=NOW - 60)
@@ -262,7 +266,7 @@ def test_finished_submission_is_republished_and_its_replay_is_looked_up(book: Bo
 # -- the beginning of the losses -------------------------------------------------------------------
 
 
-def test_calls_are_lost_since_the_last_commit_that_is_left() -> None:
+def test_losses_begin_at_the_last_remaining_commit() -> None:
     assert restored(NOW, last_commit_at=NOW - 10, max_age=DAY) == Restored(at=NOW, since=NOW - 10 - CLOCKS)
 
 
@@ -270,7 +274,7 @@ def test_losses_begin_at_the_maximum_age_without_a_last_commit() -> None:
     assert restored(NOW, last_commit_at=None, max_age=DAY) == Restored(at=NOW, since=NOW - DAY)
 
 
-def test_a_commit_in_the_future_counts_as_one_of_now() -> None:
+def test_commit_in_the_future_counts_as_one_of_now() -> None:
     assert restored(NOW, last_commit_at=NOW + 500, max_age=DAY).since == NOW - CLOCKS
 
 

@@ -221,7 +221,7 @@ def waiting(book: Book, *, copies: int = 1) -> None:
         book.hand_over(version)
 
 
-def test_a_new_submission_is_claimed_for_a_call(book: Book) -> None:
+def test_new_submission_is_claimed_for_a_call(book: Book) -> None:
     assert book.claim() == Call(attempts=0, first_attempt_at=NOW, version=0)
 
 
@@ -242,7 +242,7 @@ def test_claim_with_an_unconfirmed_commit_belongs_to_its_owner_on_retry(book: Bo
     assert book.submission().crashes == 1
 
 
-def test_a_claim_whose_lease_is_over_may_have_called_and_is_looked_for_before_anything_else(
+def test_claim_with_an_expired_lease_is_looked_up_first(
     book: Book,
 ) -> None:
     book.claim()
@@ -254,7 +254,7 @@ def test_a_claim_whose_lease_is_over_may_have_called_and_is_looked_for_before_an
     assert isinstance(book.claim(at=LEASE + 1, owner="three"), NotBefore)
 
 
-def test_an_owner_that_lost_its_claim_can_not_file(book: Book) -> None:
+def test_owner_that_lost_its_claim_can_not_record(book: Book) -> None:
     book.claim()
     book.claim(at=LEASE, owner="two")
     before = book.record
@@ -295,7 +295,7 @@ def test_another_command_with_the_same_id_changes_nothing(book: Book) -> None:
     assert book.record is before
 
 
-def test_a_command_that_came_too_late_expires_without_a_call(book: Book) -> None:
+def test_command_that_came_too_late_expires_without_a_call(book: Book) -> None:
     verdict = book.claim(of=command(expires_at=NOW))
 
     assert isinstance(verdict, HasOutcome)
@@ -303,7 +303,7 @@ def test_a_command_that_came_too_late_expires_without_a_call(book: Book) -> None
     assert event_of(verdict.stored_event.body)["data"]["attempts"] == 0
 
 
-def test_a_command_expires_while_it_waits_for_another_attempt(book: Book) -> None:
+def test_command_expires_while_it_waits_for_another_attempt(book: Book) -> None:
     waiting(book)
     verdict = book.claim(at=6, version=1, of=command(expires_at=NOW + 6))
 
@@ -312,7 +312,7 @@ def test_a_command_expires_while_it_waits_for_another_attempt(book: Book) -> Non
     assert event_of(verdict.stored_event.body)["data"]["attempts"] == 1
 
 
-def test_a_dead_claim_is_looked_for_also_after_the_command_expired(book: Book) -> None:
+def test_expired_claim_is_looked_up_also_after_the_command_expired(book: Book) -> None:
     book.claim()
 
     assert book.claim(at=LEASE, owner="two", of=command(expires_at=NOW + 1)) == Lookup(version=0)
@@ -327,7 +327,7 @@ def test_nothing_is_sent_before_its_time(book: Book) -> None:
     assert book.claim(at=60, version=1, of=later) == Call(attempts=0, first_attempt_at=NOW + 60, version=1)
 
 
-def test_a_waiting_submission_is_called_by_its_own_copy_when_it_is_due(book: Book) -> None:
+def test_waiting_submission_is_called_by_its_own_copy_when_it_is_due(book: Book) -> None:
     waiting(book)
 
     assert book.claim(at=4, version=1) == NotBefore(at=NOW + 5, own=True, version=1)
@@ -335,9 +335,7 @@ def test_a_waiting_submission_is_called_by_its_own_copy_when_it_is_due(book: Boo
 
 
 @pytest.mark.parametrize("version", [0, 1])
-def test_another_delivery_waits_for_the_copy_and_takes_its_place_once_overdue(
-    book: Book, version: int
-) -> None:
+def test_another_delivery_waits_for_the_copy_and_replaces_it_once_overdue(book: Book, version: int) -> None:
     waiting(book, copies=2)
 
     assert book.claim(at=6, version=version) == NotBefore(at=NOW + 5 + OVERDUE, own=False)
@@ -353,7 +351,7 @@ def test_stale_copy_waits_like_any_duplicate(book: Book) -> None:
     assert book.claim(at=17, owner="three", version=1) == NotBefore(at=NOW + 17 + POLL_AGAIN, own=False)
 
 
-def test_a_delayed_copy_without_a_row_may_have_been_sent(book: Book) -> None:
+def test_delayed_copy_without_a_row_may_have_been_sent(book: Book) -> None:
     assert book.claim(version=3) == Lookup(version=3)
     assert book.claim(1, version=3) == Lookup(version=3)
     assert isinstance(book.claim(version=3, owner="two"), NotBefore), "during its lookup"
@@ -426,7 +424,7 @@ def test_one_of_two_deliveries_of_a_version_is_rescheduled(book: Book) -> None:
     assert book.hand_over(1) == 2
 
 
-def test_nothing_known_is_nothing_to_hand_over_or_carry(book: Book) -> None:
+def test_unknown_submission_is_neither_rescheduled_nor_included_in_the_copy(book: Book) -> None:
     assert book.hand_over(0) is None
     assert book.include(0) is None
     assert book.record is None
@@ -534,7 +532,7 @@ def test_national_number_in_doubt_can_not_be_looked_up(book: Book) -> None:
     assert event_of(verdict.stored_event.body)["data"]["error"]["name"] == "ambiguous"
 
 
-def test_a_national_number_whose_message_a_late_answer_names_was_sent(book: Book) -> None:
+def test_national_number_whose_message_a_late_answer_names_was_sent(book: Book) -> None:
     national = command(to="6131234567")
     book.claim(of=national)
     book.claim(at=LEASE, owner="two", of=national)
@@ -547,7 +545,7 @@ def test_a_national_number_whose_message_a_late_answer_names_was_sent(book: Book
     assert event_of(verdict.stored_event.body)["data"]["message_id"] == "m-7"
 
 
-def test_a_text_longer_than_any_sms_can_not_be_looked_for_and_costs_no_time(book: Book) -> None:
+def test_text_longer_than_any_sms_is_not_looked_up_and_costs_no_time(book: Book) -> None:
     # Normalizing this would take 15 s.
     long = command(message="a" + "\u0301\u0316" * 20_000)
     book.claim(of=long)
@@ -654,13 +652,13 @@ def test_message_is_found_after_the_configured_sender_changed(book: Book) -> Non
     )
 
 
-def test_a_number_that_is_read_otherwise_than_at_its_attempt_can_not_be_looked_for(book: Book) -> None:
+def test_number_normalized_differently_than_at_its_attempt_is_not_looked_up(book: Book) -> None:
     in_doubt(book)
 
     assert outcome_of(book.resolve(at=61, of=command(to="+441632960001"))) is Outcome.UNKNOWN
 
 
-def test_a_twin_that_is_attempting_is_waited_for_but_not_for_ever(book: Book) -> None:
+def test_attempt_of_an_identical_submission_is_waited_for_a_limited_time(book: Book) -> None:
     in_doubt(book)
     other = replace(command(), id="order-18", content_hash=b"other")
     book.apply(Claim(command=other, index=0, owner="other", now=NOW, style=STYLE, rules=book.rules))
@@ -711,7 +709,7 @@ def test_crash_during_a_lookup_leaves_the_submission_in_doubt(book: Book) -> Non
     assert (after.attempts, after.crashes) == (1, 1)
 
 
-def test_a_late_answer_of_an_owner_that_lost_its_claim_is_known_as_the_submissions_own(book: Book) -> None:
+def test_late_response_without_a_claim_belongs_to_its_submission(book: Book) -> None:
     book.claim()
     book.claim(at=LEASE, owner="two")
 
@@ -721,9 +719,7 @@ def test_a_late_answer_of_an_owner_that_lost_its_claim_is_known_as_the_submissio
 
 
 @pytest.mark.parametrize("reading", [True, False])
-def test_message_named_by_a_late_response_is_sent_also_where_the_history_lacks_it(
-    book: Book, reading: bool
-) -> None:
+def test_message_named_by_a_late_response_is_sent_without_the_history(book: Book, reading: bool) -> None:
     book.rules = replace(
         book.rules, reconcile=ReconcileRules(on_absent="park"), retry=RetryRules(max_age=70.0)
     )
@@ -739,7 +735,7 @@ def test_message_named_by_a_late_response_is_sent_also_where_the_history_lacks_i
     assert json.loads(recorded.stored_event.body)["data"]["message_id"] == "m-7"
 
 
-def test_a_late_answer_takes_no_message_that_another_submission_owns(book: Book) -> None:
+def test_late_answer_takes_no_message_that_another_submission_owns(book: Book) -> None:
     book.claim(1)
     book.file(1)
     book.claim()
@@ -798,7 +794,7 @@ def test_lookup_without_a_claim_leaves_the_submission_in_doubt(book: Book) -> No
     assert book.claim(redelivered=True) == Lookup(version=0)
 
 
-def test_a_copy_that_is_newer_than_the_ledger_may_have_been_sent(book: Book) -> None:
+def test_copy_that_is_newer_than_the_ledger_may_have_been_sent(book: Book) -> None:
     waiting(book)
     newer = Claim(
         command=command(),
@@ -816,7 +812,7 @@ def test_a_copy_that_is_newer_than_the_ledger_may_have_been_sent(book: Book) -> 
     assert book.hand_over(3) == 4
 
 
-def test_a_copy_without_a_token_and_a_row_may_have_been_sent_too(book: Book) -> None:
+def test_copy_without_a_token_and_a_row_may_have_been_sent_too(book: Book) -> None:
     verdict = book.apply(
         Claim(command=command(), index=0, owner="one", now=NOW, style=STYLE, rules=book.rules, delayed=True)
     )
@@ -864,7 +860,7 @@ def test_replayed_unsent_submission_is_sent_again(book: Book, outcome: Outcome) 
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SENT, Outcome.UNDELIVERABLE])
-def test_anything_else_is_never_sent_again(book: Book, outcome: Outcome) -> None:
+def test_other_outcomes_are_never_resent(book: Book, outcome: Outcome) -> None:
     replay = Replay(event_id=ended(book, outcome), resend=True)
     verdict = book.claim(at=100, owner="two", replay=replay)
 
@@ -872,7 +868,7 @@ def test_anything_else_is_never_sent_again(book: Book, outcome: Outcome) -> None
     assert verdict.stored_event.event_id == replay.event_id
 
 
-def test_a_dead_letter_of_another_outcome_reopens_nothing(book: Book) -> None:
+def test_dead_letter_of_another_outcome_reopens_nothing(book: Book) -> None:
     ended(book, Outcome.FAILED)
 
     assert isinstance(book.claim(at=100, owner="two", replay=Replay(event_id="another")), HasOutcome)
@@ -906,7 +902,7 @@ def test_message_that_shows_late_is_found_by_a_replay(book: Book) -> None:
     assert outcome_of(book.resolve(message(at=1.0), at=1000)) is Outcome.SENT
 
 
-def test_a_clock_set_ahead_ends_no_lease_and_proves_no_absence(book: Book) -> None:
+def test_clock_set_ahead_ends_no_lease_and_proves_no_absence(book: Book) -> None:
     grace_end = LEASE + book.rules.reconcile.settle
     day = 86_400.0
     book.claim(owner="calling")
@@ -939,7 +935,7 @@ def test_found_message_is_accepted_after_any_step_of_the_clock(book: Book) -> No
     assert outcome_of(book.resolve(message(at=1), at=7, owner="two")) is Outcome.SENT
 
 
-def test_a_lease_from_before_the_clock_was_set_back_ends_like_one_of_today(book: Book) -> None:
+def test_lease_from_before_the_clock_was_set_back_ends_like_one_of_today(book: Book) -> None:
     day = 86_400.0
     book.claim(at=day, owner="gone")
     book.set_clock(0)

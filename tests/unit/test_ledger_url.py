@@ -48,7 +48,7 @@ def test_sqlite_path_is_used_unchanged() -> None:
     assert read_ledger_url("sqlite:////var/lib/x.db") == SqliteFile("/var/lib/x.db")
 
 
-def test_a_sqlite_url_has_no_parameters() -> None:
+def test_sqlite_url_has_no_parameters() -> None:
     with pytest.raises(ValueError, match="has no parameters") as refused:
         read_ledger_url(f"sqlite:///ledger.db?key={SECRET}")
 
@@ -56,7 +56,7 @@ def test_a_sqlite_url_has_no_parameters() -> None:
 
 
 @pytest.mark.parametrize("name", ["correcthorse", "batterystaple", "hunter"])
-def test_a_parameter_that_is_like_no_other_is_named_by_its_number(name: str) -> None:
+def test_unknown_parameter_is_named_by_its_number(name: str) -> None:
     with pytest.raises(ValueError, match="the unknown parameter number 2; ") as refused:
         read_ledger_url(f"postgresql://db/sms?password=Tr0ub&{name}=x")
 
@@ -84,7 +84,9 @@ def test_a_parameter_that_is_like_no_other_is_named_by_its_number(name: str) -> 
         ("", None, None),
     ],
 )
-def test_hosts_in_every_spelling_are_libpqs_lists(rest: str, hosts: str | None, ports: str | None) -> None:
+def test_hosts_in_every_notation_become_lists_of_libpq(
+    rest: str, hosts: str | None, ports: str | None
+) -> None:
     found = parameters(f"u:{SECRET}@{rest}")
 
     assert (found.get("host"), found.get("port")) == (hosts, ports)
@@ -142,16 +144,14 @@ def test_parameters_reach_libpq_decoded() -> None:
         ("a,b/sms?hostaddr=127.0.0.1", "hostaddr must"),
     ],
 )
-def test_a_url_that_would_not_start_is_refused_with_the_key_and_without_a_value(
-    rest: str, reason: str
-) -> None:
+def test_unusable_url_is_refused_with_the_key_and_without_a_value(rest: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason) as refused:
         parameters(rest)
 
     assert SECRET not in str(refused.value)
 
 
-def test_the_parameters_are_those_that_the_driver_knows() -> None:
+def test_parameters_are_those_that_the_driver_knows() -> None:
     known = {one.keyword.decode() for one in psycopg.pq.Conninfo.get_defaults()}
 
     assert known >= PARAMETERS
@@ -200,7 +200,7 @@ def test_url_that_libpq_refuses_is_refused_before_connecting(query: str, named: 
     assert SECRET not in str(refused.value)
 
 
-def test_a_client_s_key_is_refused_where_libpq_would_refuse_it(tmp_path: Path) -> None:
+def test_client_s_key_is_refused_where_libpq_would_refuse_it(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     url = f"postgresql://db.invalid/sms?sslcert={certificate}&sslkey={key}&sslrootcert={certificate}"
     key.chmod(0o600)

@@ -47,7 +47,7 @@ def test_text_that_lost_characters_or_its_end_is_likely_a_match(name: str) -> No
 
 
 @pytest.mark.parametrize("name", sorted(UNKNOWN))
-def test_a_text_of_which_nothing_is_left_is_another_one(name: str) -> None:
+def test_text_without_remaining_characters_is_not_a_match(name: str) -> None:
     shown = alter(UNKNOWN[name], name)
 
     assert not is_alike(UNKNOWN[name], shown)
@@ -74,7 +74,7 @@ def test_text_that_matches_many_others_is_not_a_match(ours: str, shown: str) -> 
     assert not Original(ours).may_show_as(shown)
 
 
-def test_a_cut_text_is_known_again_from_a_meaningful_length_on() -> None:
+def test_cut_text_matches_from_a_meaningful_length() -> None:
     text = "x" * (SHORTEST_CUT * 2)
     original = Original(text)
 
@@ -84,7 +84,7 @@ def test_a_cut_text_is_known_again_from_a_meaningful_length_on() -> None:
     assert not original.may_show_as(text[: SHORTEST_CUT - 1])
 
 
-def test_alterations_that_come_together_are_undone_together() -> None:
+def test_combined_alterations_are_undone() -> None:
     ours = "\ufeff\u201cPrice\u201d:\u00a05\u2009\u20ac \u2014 Tom & Zo\u00eb\u2026 \U0001f600"
     shown = "&quot;Price&quot;: 5 ? - Tom &amp; Zoe... ??"
 
@@ -94,7 +94,7 @@ def test_alterations_that_come_together_are_undone_together() -> None:
 @pytest.mark.parametrize(
     "text", ["&amp;amp; tea", "&amp;lt;b&amp;gt;", "&#38;#38;#38; tea", "a &amp b", "plain & simple"]
 )
-def test_a_text_that_was_escaped_any_number_of_times_has_one_key(text: str) -> None:
+def test_text_that_was_escaped_any_number_of_times_has_one_key(text: str) -> None:
     shown = text
     for _ in range(10):
         shown = html.escape(shown)
@@ -113,7 +113,7 @@ def test_a_text_that_was_escaped_any_number_of_times_has_one_key(text: str) -> N
         "&" + "#38" * 600 + "&ab " * 480,
     ],
 )
-def test_the_longest_texts_are_unescaped_soon(text: str) -> None:
+def test_longest_texts_are_unescaped_quickly(text: str) -> None:
     began = time.process_time()
 
     assert len(normal_form(text[:LONGEST_TEXT])) <= LONGEST_TEXT
@@ -132,12 +132,12 @@ def test_text_longer_than_any_sms_is_compared_unchanged_and_quickly() -> None:
 
 
 @given(TEXTS, st.sampled_from(sorted(KNOWN.keys() - LOSSY)))
-def test_any_text_keeps_its_key_where_a_gateway_only_spells_it_otherwise(text: str, name: str) -> None:
+def test_any_text_keeps_its_key_when_a_gateway_respells_it(text: str, name: str) -> None:
     assert is_alike(text, alter(text, name))
 
 
 @given(TEXTS)
-def test_a_normal_form_is_its_own(text: str) -> None:
+def test_normal_form_is_idempotent(text: str) -> None:
     assert normal_form(normal_form(text)) == normal_form(text)
 
 
@@ -145,7 +145,7 @@ def test_a_normal_form_is_its_own(text: str) -> None:
     st.text(st.characters(codec="utf-8"), min_size=4, max_size=100),
     st.sampled_from(["ascii", "gsm", "emoji", "two-marks"]),
 )
-def test_a_text_with_enough_to_read_is_known_again_without_what_an_alphabet_lacks(
+def test_text_with_enough_characters_matches_without_those_missing_from_an_alphabet(
     text: str, name: str
 ) -> None:
     ours = f"Order 4711 of Smith: {text[:10]}"

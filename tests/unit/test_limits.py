@@ -72,17 +72,17 @@ def test_no_submission_waits_and_nothing_is_stored_without_a_limit() -> None:
     assert unit.buckets == {}
 
 
-def test_a_second_s_worth_goes_at_once_and_the_rest_evenly() -> None:
+def test_one_second_of_the_rate_goes_at_once_and_the_rest_evenly() -> None:
     waits = slots(LimitRules(account_per_second=4.0), "ABABABAB")
 
     assert waits == pytest.approx([0, 0, 0, 0, 0.25, 0.5, 0.75, 1.0])
 
 
-def test_a_limit_below_one_a_second_has_no_burst() -> None:
+def test_limit_below_one_a_second_has_no_burst() -> None:
     assert slots(LimitRules(account_per_second=0.5), "AAA") == pytest.approx([0, 2, 4])
 
 
-def test_quiet_is_not_saved_up_beyond_the_burst() -> None:
+def test_idle_time_is_not_saved_beyond_the_burst() -> None:
     unit = UnitOfWork()
     rules = LimitRules(account_per_second=2.0)
     slots(rules, "A", unit=unit)
@@ -100,7 +100,7 @@ def test_slower_of_both_limits_decides() -> None:
     assert waits == pytest.approx([0, 0, 1, 1])
 
 
-def test_a_sender_that_waits_for_its_own_limit_takes_no_slot_of_the_account_from_another() -> None:
+def test_sender_that_waits_for_its_limit_takes_no_reservation_of_the_account() -> None:
     unit = UnitOfWork()
     rules = LimitRules(account_per_second=10.0, sender_per_second=1.0)
     for _ in range(100):
@@ -124,7 +124,7 @@ def test_retry_after_holds_back_the_whole_account() -> None:
     rate=st.floats(0.1, 50),
     gaps=st.lists(st.floats(0, 5), min_size=1, max_size=60),
 )
-def test_no_second_has_more_than_twice_its_share_and_no_slot_is_before_an_earlier_one(
+def test_no_second_exceeds_twice_the_rate_and_reservations_are_in_order(
     rate: float, gaps: list[float]
 ) -> None:
     unit, now, reserved = UnitOfWork(), NOW, []
@@ -168,7 +168,7 @@ _LATE = st.lists(st.floats(0, 2) | st.floats(0, 100), min_size=1, max_size=20)
     gaps=st.lists(st.just(0.0) | st.floats(0, 2), min_size=1, max_size=60),
     late=_LATE,
 )
-def test_however_late_they_come_all_go_and_no_more_than_the_rate_and_what_a_copy_may_be_late(
+def test_late_submissions_are_all_sent_within_the_rate_and_the_lateness_of_copies(
     rate: float, gaps: list[float], late: list[float]
 ) -> None:
     comings = [(NOW + at, A) for at in accumulate(gaps)]
@@ -179,9 +179,7 @@ def test_however_late_they_come_all_go_and_no_more_than_the_rate_and_what_a_copy
 
 
 @given(senders=st.lists(st.sampled_from([A, A, B]), min_size=1, max_size=60), late=_LATE)
-def test_however_long_they_wait_for_the_account_no_sender_goes_faster_than_its_own_rate(
-    senders: list[str], late: list[float]
-) -> None:
+def test_sender_keeps_its_rate_after_any_wait_for_the_account(senders: list[str], late: list[float]) -> None:
     rules = LimitRules(account_per_second=2.0, sender_per_second=1.0)
     gone = come(UnitOfWork(), rules, [(NOW, sender) for sender in senders], late)
 
@@ -204,7 +202,7 @@ def test_late_submissions_of_one_sender_delay_no_other_sender(unavailable: float
     assert reserve(unit, B, rules, now=now).at == now
 
 
-def test_late_submission_goes_before_those_with_later_slots() -> None:
+def test_late_submission_goes_before_later_reservations() -> None:
     unit, rules = UnitOfWork(), LimitRules(account_per_second=1.0)
     first, late, *others = [reserve(unit, A, rules, now=NOW) for _ in range(6)]
     assert first.at == NOW
@@ -257,7 +255,7 @@ def throttle(unit: UnitOfWork, number: int, *, hold: float) -> None:
     ).apply(unit)
 
 
-def test_a_submission_waits_for_its_slot_keeps_it_and_counts_no_attempt() -> None:
+def test_submission_waits_for_its_reservation_and_counts_no_attempt() -> None:
     unit = UnitOfWork()
 
     assert isinstance(claim(unit, 1), Call)
@@ -268,7 +266,7 @@ def test_a_submission_waits_for_its_slot_keeps_it_and_counts_no_attempt() -> Non
     assert claim(unit, 3, at=3.9) == NotBefore(at=NOW + 4, own=True, limited=True, version=0)
 
 
-def test_submission_that_expires_before_its_slot_takes_none() -> None:
+def test_submission_that_expires_before_its_reservation_takes_none() -> None:
     unit = UnitOfWork()
     claim(unit, 1)
     claim(unit, 2)
@@ -323,7 +321,7 @@ def test_after_a_429_those_that_waited_are_paced_again() -> None:
     assert times == pytest.approx([30, 32, 34])
 
 
-def test_submissions_that_missed_their_slots_in_an_outage_go_one_by_one() -> None:
+def test_submissions_that_missed_their_reservations_go_one_by_one() -> None:
     unit = UnitOfWork()
     waiting = range(2, 12)
     for number in (1, *waiting):
@@ -335,7 +333,7 @@ def test_submissions_that_missed_their_slots_in_an_outage_go_one_by_one() -> Non
     assert times == pytest.approx([602 + 2 * number for number in range(9)])
 
 
-def test_a_slot_may_be_used_as_late_as_copies_come() -> None:
+def test_reservation_may_be_used_as_late_as_copies_arrive() -> None:
     unit = UnitOfWork()
     for number in (1, 2, 3):
         claim(unit, number)
@@ -397,7 +395,7 @@ def backlog(
     return [gone[number] for number in range(size)]
 
 
-def test_a_backlog_goes_at_the_rate_from_its_first_second_to_its_last() -> None:
+def test_backlog_goes_at_the_rate_from_its_first_second_to_its_last() -> None:
     waits = backlog(2000, 10.0, moves=100.0)
     per_ten_seconds = Counter(int(at // 10) for at in waits)
 
@@ -405,14 +403,14 @@ def test_a_backlog_goes_at_the_rate_from_its_first_second_to_its_last() -> None:
     assert most(waits, 10.0) <= 10.0 * (10.0 + LAPSE) + 1
 
 
-def test_the_head_of_a_backlog_goes_as_soon_as_the_backlog_has_passed_before_it() -> None:
+def test_head_of_a_backlog_is_sent_after_one_pass_of_the_queue() -> None:
     waits = backlog(2000, 10.0, moves=100.0)
 
     # The queue takes 20 s to pass.
     assert max(at - number / 10.0 for number, at in enumerate(waits)) <= 22.0
 
 
-def test_an_outage_costs_a_backlog_no_more_than_its_own_time_and_what_it_kept_goes_at_the_rate() -> None:
+def test_outage_delays_a_backlog_by_its_length_only() -> None:
     waits = backlog(1000, 10.0, moves=100.0, unavailable=(30.0, 90.0))
     after = [at for at in waits if at >= 90.0]
 

@@ -23,7 +23,7 @@ ELSEWHERE = Lineage.of_postgresql(OTHER, 1)
 
 
 @pytest.mark.parametrize("system", [0, 1, SYSTEM, 2**64 - 1, -1])
-def test_a_lineage_is_read_as_it_was_written_and_is_no_number_to_a_log(system: int) -> None:
+def test_lineage_survives_a_round_trip_and_is_not_masked_in_a_log(system: int) -> None:
     lineage = Lineage.of_postgresql(system, 2**32 - 1)
     name, _, timeline = str(lineage).partition("-")
 
@@ -109,13 +109,13 @@ def test_recreated_broker_has_no_ledger_identity(
     assert judge(own, remembered, is_marked=False, is_known=False) == comparison
 
 
-def test_a_primary_that_no_worker_met_is_outdated_once_a_later_one_is_used() -> None:
+def test_primary_that_no_worker_met_is_outdated_once_a_later_one_is_used() -> None:
     remembered = Remembered(FIRST, is_marked=True)
 
     assert judge(SECOND, remembered, is_marked=False, is_known=True, is_later_marked=True) == Outdated()
 
 
-def test_many_timelines_later_the_marks_that_may_be_left_are_bounded() -> None:
+def test_number_of_old_ledger_identities_is_bounded() -> None:
     comparison = judge(Lineage(FIRST.system, 1000), MARKED, is_marked=True, is_known=True)
 
     assert isinstance(comparison, Succeeded)
@@ -125,7 +125,7 @@ def test_many_timelines_later_the_marks_that_may_be_left_are_bounded() -> None:
     assert [lineage.timeline for lineage in later_than(FIRST)][:2] == [2, 3]
 
 
-def test_a_ledger_knows_which_copies_it_may_have() -> None:
+def test_ledger_knows_which_copies_it_may_have() -> None:
     assert copies(None, None) == frozenset()
     assert copies(None, Remembered(SECOND, False, FIRST)) == {FIRST, SECOND}
     assert copies(FIRST, None) == {FIRST, *later_than(FIRST)}

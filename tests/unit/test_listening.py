@@ -177,7 +177,7 @@ def test_host_that_is_not_local_is_refused(section: str, host: str) -> None:
         ("/a//b", "/a//b"),
     ],
 )
-def test_every_path_that_is_valid_is_found_by_a_client_that_writes_it(path: str, target: str) -> None:
+def test_every_valid_path_is_reachable(path: str, target: str) -> None:
     settings = settings_of(path=path)
 
     assert ask(settings, target) == [204]
@@ -203,7 +203,7 @@ def test_every_path_that_is_valid_is_found_by_a_client_that_writes_it(path: str,
         "/" + "a" * 3000,
     ],
 )
-def test_a_path_that_no_client_asks_for_is_refused(path: str) -> None:
+def test_unreachable_path_is_refused(path: str) -> None:
     with pytest.raises(SettingsError) as refused:
         settings_of(path=path)
 
@@ -211,7 +211,7 @@ def test_a_path_that_no_client_asks_for_is_refused(path: str) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=30).map("/{}".format))
-def test_a_path_is_read_the_same_when_it_is_read_again(path: str) -> None:
+def test_normalized_path_is_stable(path: str) -> None:
     try:
         once = Settings.model_validate({"ingest": {"path": path}})
     except ValidationError:
@@ -247,7 +247,7 @@ def test_ipv4_network_admits_its_clients_in_any_notation(host: str, allow: str, 
 
 @pytest.mark.parametrize("value", ["fe80::%eth0/64", "fe80::1%1", "127.0.0.1/33", "::1/129", "", "*"])
 @pytest.mark.parametrize("key", ["allow", "trusted_proxies"])
-def test_a_network_that_no_client_can_be_in_is_refused(key: str, value: str) -> None:
+def test_network_without_possible_clients_is_refused(key: str, value: str) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate({"ingest": {key: [value]}})
 

@@ -50,7 +50,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_the_hosts_of_the_configured_addresses_are_shown_whole(stream: io.StringIO) -> None:
+def test_hosts_of_the_configured_addresses_are_shown_whole(stream: io.StringIO) -> None:
     settings = load(
         {
             "broker": {"url": ["amqp://u:p@ip-10-213-7-12", "amqp://u:p@rabbit-20261130.example"]},
@@ -71,7 +71,7 @@ def test_the_hosts_of_the_configured_addresses_are_shown_whole(stream: io.String
     ]
 
 
-def test_a_line_is_json_with_level_time_and_fields(stream: io.StringIO) -> None:
+def test_line_is_json_with_level_time_and_fields(stream: io.StringIO) -> None:
     configure(LogSettings(), stream)
     structlog.get_logger().info("command.settled", attempts=2, outcome="sent")
 
@@ -96,7 +96,7 @@ def test_lines_of_one_process_among_several_have_its_number(stream: io.StringIO)
     ]
 
 
-def test_a_line_that_finds_no_space_is_lost_and_the_next_is_written(stream: io.StringIO) -> None:
+def test_line_is_lost_on_a_full_disk_and_the_next_is_written(stream: io.StringIO) -> None:
     capacity = stream.write
     configure(LogSettings(), stream)
     stream.write = _no_space  # type: ignore[method-assign]
@@ -107,7 +107,7 @@ def test_a_line_that_finds_no_space_is_lost_and_the_next_is_written(stream: io.S
     assert [line["event"] for line in lines(stream)] == ["worker.stopped"]
 
 
-def test_a_process_whose_log_has_no_space_goes_on_and_ends_well() -> None:
+def test_process_with_a_full_log_disk_continues_and_exits_0() -> None:
     program = (
         "import structlog; from bridge.ops.logs import configure; from bridge.settings import LogSettings; "
         "configure(LogSettings()); structlog.get_logger().info('worker.started'); print('went on')"
@@ -134,7 +134,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_gets_colours_unless_no_color_or_the_form_is_configured(
+def test_terminal_gets_colours_unless_no_color_or_the_form_is_configured(
     monkeypatch: pytest.MonkeyPatch, stream: io.StringIO
 ) -> None:
     terminal, plain, configured = Terminal(), Terminal(), Terminal()
@@ -177,7 +177,7 @@ def test_bound_context_is_on_every_line(stream: io.StringIO) -> None:
         {"message_id": "order-6139998877"},
     ],
 )
-def test_a_phone_number_is_masked_wherever_it_is(fields: dict[str, Any], stream: io.StringIO) -> None:
+def test_phone_number_is_masked_at_any_position(fields: dict[str, Any], stream: io.StringIO) -> None:
     configure(LogSettings(), stream)
     structlog.get_logger().info("submission.tried", **fields)
 
@@ -223,7 +223,7 @@ def test_counts_and_flags_are_written_under_any_key(stream: io.StringIO) -> None
 
 
 @pytest.mark.parametrize("command_id", ["20261130001234", "order-4711000123", "2026-11-30 4711000123"])
-def test_an_id_whose_command_is_known_is_written_whole(command_id: str, stream: io.StringIO) -> None:
+def test_id_whose_command_is_known_is_written_whole(command_id: str, stream: io.StringIO) -> None:
     configure(LogSettings(), stream)
     structlog.get_logger().info("command.settled", command_id=show_id(command_id, lambda: [NUMBER]))
 
@@ -270,7 +270,7 @@ def test_lines_for_the_journal_have_their_priority(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("stream")
-def test_lines_elsewhere_have_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_lines_outside_the_journal_have_no_priority(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("JOURNAL_STREAM", "8:12345")
     with (tmp_path / "log").open("w+") as elsewhere:
         configure(LogSettings(format="json"), elsewhere)
@@ -281,7 +281,7 @@ def test_lines_elsewhere_have_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 @pytest.mark.parametrize("identifier", ["12345678-1234-5678-1234-567812345678", "c1", "sms.outbound.sent"])
-def test_an_id_that_is_no_number_can_be_looked_up(identifier: str, stream: io.StringIO) -> None:
+def test_id_that_is_not_a_number_is_searchable(identifier: str, stream: io.StringIO) -> None:
     configure(LogSettings(), stream)
     structlog.get_logger().info("command.settled", command_id=identifier)
 
@@ -292,7 +292,7 @@ def raise_(error: Exception) -> None:
     raise error
 
 
-def test_a_traceback_is_written_with_its_numbers_masked(stream: io.StringIO) -> None:
+def test_traceback_is_written_with_its_numbers_masked(stream: io.StringIO) -> None:
     configure(LogSettings(), stream)
     error = ConnectionError(f"/remoteAddresses/{NUMBER} at amqp://bridge:canary@rabbit")
     try:
@@ -323,7 +323,7 @@ def test_warnings_and_errors_of_libraries_have_the_same_format(stream: io.String
     assert (warned["logger"], "9998877" in warned["detail"]) == ("py.warnings", False)
 
 
-def test_a_thread_that_crashes_leaves_a_line(stream: io.StringIO) -> None:
+def test_thread_that_crashes_leaves_a_line(stream: io.StringIO) -> None:
     configure(LogSettings(), stream)
 
     def crash() -> None:
@@ -338,7 +338,7 @@ def test_a_thread_that_crashes_leaves_a_line(stream: io.StringIO) -> None:
     assert "9998877" not in stream.getvalue()
 
 
-def test_a_process_that_crashes_leaves_a_line(stream: io.StringIO) -> None:
+def test_process_that_crashes_leaves_a_line(stream: io.StringIO) -> None:
     configure(LogSettings(), stream)
     error = RuntimeError(f"lost {NUMBER}")
     sys.excepthook(RuntimeError, error, None)
@@ -364,7 +364,7 @@ def test_foreign_text_adds_no_line_and_no_control_sequence(stream: io.StringIO) 
         ("0c2a6c1c-7d3e-5f4b-9d3c-1234567890ab", "0c2a6c1c-7d3e-5f4b-9d3c-1234567890ab"),
     ],
 )
-def test_an_event_id_from_a_header_is_written_like_any_other_text(
+def test_event_id_from_a_header_is_written_like_any_other_text(
     event_id: object, written: str, stream: io.StringIO
 ) -> None:
     configure(LogSettings(), stream)

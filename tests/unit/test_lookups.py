@@ -68,7 +68,7 @@ async def ask(made: Lookups, command_id: str = "a", *, timeout: float = 5.0) -> 
     return await asyncio.wait_for(stored_event, 10)
 
 
-def test_many_questions_are_each_answered_by_a_ledger_that_is_opened_once() -> None:
+def test_concurrent_lookups_share_one_open_ledger() -> None:
     records = FakeRecords()
 
     async def all_of_them(made: Lookups) -> list[object]:
@@ -81,7 +81,7 @@ def test_many_questions_are_each_answered_by_a_ledger_that_is_opened_once() -> N
     assert (records.opened, records.closed) == (1, 1)
 
 
-def test_a_ledger_that_thinks_too_long_is_waited_for_no_longer_and_others_not_at_all() -> None:
+def test_slow_ledger_times_out_and_further_lookups_fail_at_once() -> None:
     records = FakeRecords()
     records.answers.clear()
 
@@ -136,7 +136,7 @@ def test_unavailable_ledger_is_reopened_after_a_pause() -> None:
     assert [line["event"] for line in lines] == ["ledger.unavailable"]
 
 
-def test_a_ledger_that_breaks_is_closed_and_opened_again() -> None:
+def test_failing_ledger_is_closed_and_reopened() -> None:
     records = FakeRecords()
     with lookups(records, pause=0) as made:
 

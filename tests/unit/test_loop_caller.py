@@ -56,7 +56,7 @@ def test_exception_in_a_callback_is_reported_and_other_callbacks_run() -> None:
     assert asyncio.run(scenario()) == (["RuntimeError('broken')"], [1, 3])
 
 
-def test_a_loop_that_is_closed_is_left_alone() -> None:
+def test_closed_event_loop_is_ignored() -> None:
     async def scenario() -> LoopCaller:
         return LoopCaller.here(None)
 
@@ -66,7 +66,7 @@ def test_a_loop_that_is_closed_is_left_alone() -> None:
     assert found == []
 
 
-def test_each_loop_has_its_own() -> None:
+def test_each_event_loop_has_its_own_caller() -> None:
     async def scenario(last: LoopCaller | None) -> LoopCaller:
         first = LoopCaller.here(last)
         assert LoopCaller.here(first) is first

@@ -68,7 +68,7 @@ def serving(answers: Mapping[str, tuple[int, object]], prefix: str = "") -> Iter
 
 
 @pytest.mark.parametrize("prefix", ["", "/rabbit"])
-def test_the_nodes_and_the_members_of_our_quorum_queues_are_read(prefix: str) -> None:
+def test_nodes_and_the_members_of_our_quorum_queues_are_read(prefix: str) -> None:
     with serving(ANSWERS, prefix) as (url, credentials):
         nodes, queues = read_members(url, "a/b", {"sms.send", "sms.classic", "missing"})
 
@@ -90,7 +90,7 @@ def test_the_nodes_and_the_members_of_our_quorum_queues_are_read(prefix: str) ->
         ((200, [1]), "is not the management API's"),
     ],
 )
-def test_an_answer_that_is_of_no_use_says_why_without_the_password(
+def test_unusable_response_gives_a_reason_without_the_password(
     answer: tuple[int, object], reason: str
 ) -> None:
     with serving({**ANSWERS, NODES: answer}) as (url, _), pytest.raises(ConnectionError, match=reason) as e:
@@ -105,7 +105,7 @@ def settings_for(url: str) -> Settings:
     return load({"broker": {"url": "amqp://a/a%2Fb", "management_url": url}}, {}, lambda name: name)
 
 
-def test_queues_that_the_api_does_not_show_are_not_passed_for_whole() -> None:
+def test_queues_missing_from_the_api_do_not_count_as_complete() -> None:
     with serving(ANSWERS | {QUEUES: (200, [])}) as (url, _):
         lines, not_deduplicated = check_members(settings_for(url))
         lookup_results = list(examine_members(settings_for(url)))
@@ -131,7 +131,7 @@ def test_queues_without_enough_members_are_named_with_those_not_visible() -> Non
     assert levels == [Level.FAIL, Level.WARN]
 
 
-def test_all_queues_with_all_members_are_well() -> None:
+def test_queues_with_all_members_are_healthy() -> None:
     names = parts.topology(settings_for("http://u:p@a")).all_queues
     whole = [{"name": name, "members": ["r@n1"], "online": ["r@n1"]} for name in names]
     with serving({NODES: (200, [{"name": "r@n1"}]), QUEUES: (200, whole)}) as (url, _):
@@ -139,6 +139,6 @@ def test_all_queues_with_all_members_are_well() -> None:
         assert [lookup_result.level for lookup_result in examine_members(settings_for(url))] == [Level.OK]
 
 
-def test_an_api_that_is_not_there_says_so() -> None:
+def test_unavailable_api_is_reported() -> None:
     with pytest.raises(ConnectionError, match="Connection refused"):
         read_members(f"http://monitor:pass@127.0.0.1:{free_port()}", "/", {"sms.send"})

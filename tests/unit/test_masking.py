@@ -32,7 +32,7 @@ from bridge.domain.masks import (
         ("", "***"),
     ],
 )
-def test_a_number_shows_its_last_four_digits_at_most(number: str, masked: str) -> None:
+def test_number_shows_its_last_four_digits_at_most(number: str, masked: str) -> None:
     assert mask_number(number) == masked
 
 
@@ -52,7 +52,7 @@ HOSTS = frozenset(("ip-10-213-7-12", "rabbit-20261130.example", "6131238877"))
         ("+16131238877", "***8877"),
     ],
 )
-def test_the_hosts_that_are_configured_are_shown_whole(text: str, masked: str) -> None:
+def test_hosts_that_are_configured_are_shown_whole(text: str, masked: str) -> None:
     assert mask_numbers(text, hosts=HOSTS) == masked
 
 
@@ -75,11 +75,11 @@ def test_the_hosts_that_are_configured_are_shown_whole(text: str, masked: str) -
         ("a\ud800b", "a b"),
     ],
 )
-def test_a_text_for_a_log_is_one_line_without_numbers(text: str, masked: str) -> None:
+def test_text_for_a_log_is_one_line_without_numbers(text: str, masked: str) -> None:
     assert mask_numbers(text) == masked
 
 
-def test_a_long_text_is_cut_and_shows_that_it_was() -> None:
+def test_long_text_is_cut_with_an_ellipsis() -> None:
     masked = mask_numbers("word " * 10_000, limit=20)
 
     assert masked == "word word word word…"
@@ -100,12 +100,12 @@ def test_a_long_text_is_cut_and_shows_that_it_was() -> None:
         ("no digits", "no digits"),
     ],
 )
-def test_an_id_hides_the_numbers_of_its_command_and_nothing_else(given: str, shown: str) -> None:
+def test_id_hides_the_numbers_of_its_command_and_nothing_else(given: str, shown: str) -> None:
     assert show_id(given, lambda: ["+14185550173", "default", "911"]) == shown
 
 
 @given(st.text(), st.integers(10**9, 10**15 - 1), st.text())
-def test_an_id_never_holds_the_whole_number_of_its_command(before: str, number: int, after: str) -> None:
+def test_id_never_holds_the_whole_number_of_its_command(before: str, number: int, after: str) -> None:
     assert str(number) not in show_id(f"{before}{number}{after}", lambda: [f"+{number}"])
 
 
@@ -123,7 +123,7 @@ def test_masked_text_is_printable_and_bounded(text: str) -> None:
     assert not re.search(r"\d{7}", masked)
 
 
-def test_shorten_leaves_what_fits() -> None:
+def test_shorten_keeps_text_that_fits() -> None:
     assert [shorten("abcd", 4), shorten("abcde", 4)] == ["abcd", "abc…"]
 
 

@@ -234,7 +234,7 @@ def test_stalled_ledger_is_waited_for_once(make: Callable[..., NotificationMemor
     assert took < 4
 
 
-def test_at_first_a_ledger_is_waited_for_longer_and_not_for_longer_than_a_request_can(
+def test_first_wait_for_a_ledger_is_longer_and_within_the_request_timeout(
     store: Store, crashed: threading.Event
 ) -> None:
     store.going.clear()

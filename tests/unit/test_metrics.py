@@ -41,7 +41,7 @@ def rows() -> dict[str, tuple[str, set[str], str, str]]:
     }
 
 
-def test_each_metric_is_written_up_with_its_kind_and_labels() -> None:
+def test_each_metric_is_documented_with_its_kind_and_labels() -> None:
     real = {}
     for family in families().values():
         name = {"counter": f"{family.name}_total", "info": f"{family.name}_info"}.get(
@@ -53,7 +53,7 @@ def test_each_metric_is_written_up_with_its_kind_and_labels() -> None:
     assert {name: row[:2] for name, row in rows().items()} == real
 
 
-def test_each_value_of_a_label_is_in_its_row() -> None:
+def test_each_value_of_a_label_is_documented() -> None:
     values = {
         (name, value)
         for family in families().values()
@@ -68,7 +68,7 @@ def test_each_value_of_a_label_is_in_its_row() -> None:
     assert [one for one in values if one[0] in described and f"`{one[1]}`" not in described[one[0]][2]] == []
 
 
-def test_each_row_says_what_it_means_and_what_to_do() -> None:
+def test_each_metric_has_a_meaning_and_an_action() -> None:
     assert all(meaning and advice for _, _, meaning, advice in rows().values())
 
 
@@ -123,7 +123,7 @@ def test_unknown_values_are_not_exported() -> None:
     assert list(text_string_to_metric_families(generate_latest(registry).decode()))  # type: ignore[no-untyped-call]
 
 
-def test_an_empty_queue_is_a_number() -> None:
+def test_empty_queue_is_exported_as_0() -> None:
     class Empty(StillSource):
         depth = Depth(0, 0)
 
@@ -131,7 +131,7 @@ def test_an_empty_queue_is_a_number() -> None:
 
 
 @pytest.mark.parametrize("ahead", [0.0, 3600.0])
-def test_a_command_from_the_future_has_no_age(ahead: float) -> None:
+def test_command_from_the_future_has_no_age(ahead: float) -> None:
     registry = scraped(state_of(CircuitBreaker.closed(4), commands=1, oldest_at=1000.0 + ahead))
 
     assert value(registry, "commands_oldest_age_seconds") == 0
@@ -153,7 +153,7 @@ def half_open() -> CircuitBreaker:
         (CircuitBreaker.closed(4), {"lost": True}, "closed", {"unconfirmed"}),
     ],
 )
-def test_why_nothing_is_sent_is_one_of_a_closed_list(
+def test_reason_for_a_pause_is_one_of_a_closed_list(
     breaker: CircuitBreaker, changes: dict[str, bool], state: str, stops: set[str]
 ) -> None:
     registry = scraped(state_of(breaker, **changes))
@@ -165,7 +165,7 @@ def test_why_nothing_is_sent_is_one_of_a_closed_list(
     assert {why for why in STOPS if value(registry, "sending_stopped", why=why)} == stops
 
 
-def test_a_broker_is_connected_once_all_connections_to_it_are() -> None:
+def test_broker_is_connected_once_all_connections_to_it_are() -> None:
     metrics = Metrics(version="1")
     is_there = [True, False]
 
@@ -232,7 +232,7 @@ def test_worker_exports_the_age_of_its_oldest_command() -> None:
         (Attempted(answer=Ambiguous(error=ERROR), attempts=1), {"ambiguous": 1}, {"delayed": 1}),
     ],
 )
-def test_each_attempt_counts_for_what_it_brought(
+def test_each_attempt_is_counted_by_its_result(
     attempted: Attempted, counted: dict[str, int], retries: dict[str, int]
 ) -> None:
     publisher, source, gateway = FakePublisher(), IdleSource(), ScriptedGateway(attempted)

@@ -7,7 +7,7 @@ import pytest
 from tests.harness.missing_program import missing_program
 
 
-def test_a_missing_program_is_a_failure_in_continuous_integration(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_program_is_a_failure_in_continuous_integration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match="no ruby here"):
         missing_program("ruby")

@@ -110,7 +110,7 @@ def names(actions: Iterable[object]) -> list[str]:
         ),
     ],
 )
-def test_a_notification_asks_for_its_actions_in_order(
+def test_actions_of_a_notification_are_in_order(
     document: object, results: list[object], asked: list[str]
 ) -> None:
     assert names(carried_out(document, results)) == asked
@@ -130,7 +130,7 @@ def test_receipt_equals_the_event_of_a_status_query_and_is_known_by_both_ids() -
     assert by_itself.ids == (of_unknown_submission.event.id,)
 
 
-def test_a_repeat_that_is_known_by_one_of_its_ids_is_remembered_by_the_other() -> None:
+def test_repeat_known_by_one_id_is_remembered_by_the_other() -> None:
     *_, other = carried_out(RECEIPT, [OTHERS, OTHERS, (), True])[-1].ids
     *_, last = carried_out(RECEIPT, [OURS, [other]])
 
@@ -139,7 +139,7 @@ def test_a_repeat_that_is_known_by_one_of_its_ids_is_remembered_by_the_other() -
     assert len(last.ids) == 1
 
 
-def test_the_ledger_also_remembers_what_an_inbound_message_is_like_in_the_history() -> None:
+def test_ledger_also_remembers_the_history_key_of_an_inbound_message() -> None:
     *_, last = carried_out(INBOUND, [(), True])
 
     assert isinstance(last, Remember)

@@ -82,7 +82,7 @@ def _changed(document: dict[str, Any], *path: str | int, value: object) -> dict[
     ("document", "event_type", "kind"),
     [(_INBOUND, "sms.inbound.received", "inbound"), (_OUTBOUND, "sms.outbound.synced", "outbound")],
 )
-def test_a_message_is_the_sdks_parsed_form(document: dict[str, Any], event_type: str, kind: str) -> None:
+def test_message_is_the_sdks_parsed_form(document: dict[str, Any], event_type: str, kind: str) -> None:
     notification = _parse(document)
 
     assert notification.event_type == event_type
@@ -106,7 +106,7 @@ def test_a_message_is_the_sdks_parsed_form(document: dict[str, Any], event_type:
     )
 
 
-def test_a_cancellation_names_the_subscription() -> None:
+def test_cancellation_names_the_subscription() -> None:
     notification = _parse(_CANCELLATION)
 
     assert notification.event_type == "sms.subscription.cancelled"
@@ -124,7 +124,7 @@ def test_a_cancellation_names_the_subscription() -> None:
     )
 
 
-def test_an_event_names_the_message_and_what_happened_to_it() -> None:
+def test_event_names_the_message_and_what_happened_to_it() -> None:
     notification = _parse(_DELETION)
 
     assert notification.event_type == "sms.message.event"
@@ -165,7 +165,7 @@ def test_different_bodies_are_different_notifications_even_with_one_provider_id(
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_a_repeat_with_a_later_stamp_is_the_same_notification(index: int) -> None:
+def test_repeat_with_a_later_stamp_is_the_same_notification(index: int) -> None:
     document = [*_KNOWN, _CHAT][index]
     (name,) = document
 
@@ -178,7 +178,7 @@ def test_a_repeat_with_a_later_stamp_is_the_same_notification(index: int) -> Non
     ("status", "event_type"),
     [("DeliveredToTerminal", "sms.outbound.delivered"), ("DeliveryImpossible", "sms.outbound.undelivered")],
 )
-def test_a_final_delivery_receipt_is_news_of_a_message(status: str, event_type: str) -> None:
+def test_final_delivery_receipt_is_news_of_a_message(status: str, event_type: str) -> None:
     notification = _parse(
         _changed(_DELIVERY, "deliveryInfoNotification", "deliveryInfo", "deliveryStatus", value=status)
     )
@@ -195,7 +195,7 @@ def test_a_final_delivery_receipt_is_news_of_a_message(status: str, event_type: 
     }
 
 
-def test_a_receipt_is_known_by_what_it_says() -> None:
+def test_receipt_is_identified_by_its_content() -> None:
     again = {"deliveryInfoNotification": {"deliveryInfo": [_RECEIPT], "callbackData": "x"}}
     other = _changed(_DELIVERY, "deliveryInfoNotification", "deliveryInfo", "address", value="+16139998878")
 
@@ -276,7 +276,7 @@ def test_body_without_an_object_is_refused_with_a_reason(body: bytes, reason: st
     assert caught.value.reasons == (reason,)
 
 
-def test_the_deepest_body_is_still_an_event() -> None:
+def test_deepest_body_is_still_an_event() -> None:
     body = b'{"a":' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH
 
     assert parse_notification(body).data["raw"] == json.loads(body)
@@ -302,7 +302,7 @@ def test_values_stay_as_they_came_and_what_is_missing_is_null() -> None:
     assert notification.identity[:2] == ("sms.inbound.received", "7")
 
 
-def test_a_message_can_not_write_the_keys_that_are_not_its_own() -> None:
+def test_message_cannot_set_reserved_keys() -> None:
     inner = {**_TEXT, "type": "outbound", "notificationId": "forged", "recovered": True}
 
     data = _parse({_MESSAGE: {"inboundSMSMessage": inner, **_STAMP}}).data
@@ -334,7 +334,7 @@ def test_without_any_id_a_notification_is_known_by_its_body_in_any_order_of_keys
     assert first.identity != other.identity
 
 
-def test_the_same_id_under_another_name_is_another_notification() -> None:
+def test_same_id_under_another_name_is_another_notification() -> None:
     names = ["chatMessageNotification", "chatMessageStatusNotification", "smsEventNotification"]
 
     identities = {_parse({name: {"id": _ID, "link": []}}).identity for name in names}
@@ -357,7 +357,7 @@ def test_the_same_id_under_another_name_is_another_notification() -> None:
         (None, None),
     ],
 )
-def test_a_subscription_id_is_the_last_part_of_the_first_link(
+def test_subscription_id_is_the_last_part_of_the_first_link(
     link: object, subscription_id: str | None
 ) -> None:
     notification = _parse({"smsSubscriptionCancellationNotification": {"link": link, "id": _ID}})
@@ -366,7 +366,7 @@ def test_a_subscription_id_is_the_last_part_of_the_first_link(
     assert notification.data["subscription_id"] == subscription_id
 
 
-def test_a_lone_surrogate_is_kept() -> None:
+def test_lone_surrogate_is_kept() -> None:
     body = json.dumps(_changed(_INBOUND, _MESSAGE, "inboundSMSMessage", "message", value="\ud83d")).encode()
 
     assert parse_notification(body).data["message"] == "\ud83d"
@@ -389,7 +389,7 @@ _PATHS: list[tuple[int, tuple[str | int, ...]]] = [
 
 
 @given(st.sampled_from(_PATHS), _JSON)
-def test_no_value_in_a_known_notification_raises_anything_else(where: Any, value: object) -> None:
+def test_no_value_in_a_known_notification_raises_another_error(where: Any, value: object) -> None:
     index, path = where
     document = _changed(_KNOWN[index], *path, value=value)
 
@@ -408,7 +408,7 @@ def test_every_object_that_holds_an_object_becomes_a_notification(document: dict
 
 
 @given(st.binary())
-def test_no_bytes_raise_anything_else(body: bytes) -> None:
+def test_no_bytes_raise_another_error(body: bytes) -> None:
     with contextlib.suppress(InvalidNotification):
         parse_notification(body)
 

@@ -173,7 +173,7 @@ def test_exception_in_publishing_fails_all_waiting_requests_and_a_repeat_is_acce
     asyncio.run(scenario())
 
 
-def test_a_confirm_that_comes_after_the_answer_is_noted_and_the_repeat_is_not_published() -> None:
+def test_late_confirm_is_noted_and_the_repeat_is_not_published() -> None:
     async def scenario() -> None:
         memory, publishing = FakeMemory(), Publishing()
         executor = executing(publishing, memory, within=0.05)
@@ -190,7 +190,7 @@ def test_a_confirm_that_comes_after_the_answer_is_noted_and_the_repeat_is_not_pu
     asyncio.run(scenario())
 
 
-def test_a_repeat_that_comes_before_the_confirm_waits_with_the_first_and_is_published_by_it() -> None:
+def test_repeat_before_the_confirm_waits_for_the_publish_of_the_first() -> None:
     async def scenario() -> None:
         publishing = Publishing()
         executor = executing(publishing, within=0.3)
@@ -265,7 +265,7 @@ def test_concurrent_repeat_with_another_id_has_the_same_result() -> None:
     asyncio.run(scenario())
 
 
-def test_a_request_is_answered_in_time_though_the_ledger_hangs_and_the_event_is_published() -> None:
+def test_request_is_answered_in_time_and_published_while_the_ledger_hangs() -> None:
     async def scenario() -> None:
         memory, publishing = FakeMemory(timeout=0.2), Publishing()
         memory.hangs = True

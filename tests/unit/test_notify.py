@@ -44,7 +44,7 @@ def _receive(body: bytes, **options: Any) -> dict[str, Any]:
     return document
 
 
-def test_a_webhook_body_becomes_a_cloud_event() -> None:
+def test_webhook_body_becomes_a_cloud_event() -> None:
     event = receive(_INBOUND, now=_NOW)
 
     assert (event.type, event.subject) == ("sms.inbound.received", None)
@@ -70,26 +70,26 @@ def test_a_webhook_body_becomes_a_cloud_event() -> None:
 
 
 @pytest.mark.parametrize("body", [_CANCELLATION, _DELETION])
-def test_data_is_what_the_python_sdk_makes_of_it(body: bytes) -> None:
+def test_data_matches_the_parsed_form_of_the_python_sdk(body: bytes) -> None:
     parsed = SdkNotification(api=None).parse(json.loads(body))
 
     assert _receive(body)["data"] == {**parsed, "recovered": False}
 
 
 @pytest.mark.parametrize("body", [_INBOUND, _CANCELLATION, _DELETION])
-def test_camel_case_is_the_node_sdks_spelling(body: bytes) -> None:
+def test_camel_case_matches_the_node_sdk(body: bytes) -> None:
     snake = _receive(body)["data"]
 
     assert _receive(body, camel_case=True)["data"] == humps.camelize(snake)
 
 
-def test_the_body_of_an_unrecognized_notification_keeps_its_spelling() -> None:
+def test_body_of_an_unrecognized_notification_keeps_its_spelling() -> None:
     raw = {"some_key": {"otherKey": [{"a_b": "\u20ac"}]}}
 
     assert _receive(json.dumps(raw).encode(), camel_case=True)["data"]["raw"] == raw
 
 
-def test_half_a_surrogate_pair_becomes_a_replacement_character_wherever_it_stands() -> None:
+def test_lone_surrogate_becomes_a_replacement_character_at_any_position() -> None:
     half = "\ud800"
     raw = {
         "outer\ud83d": {
@@ -112,19 +112,19 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character_wherever_it_stand
     }
 
 
-def test_two_notifications_that_differ_in_half_a_pair_alone_are_two_events() -> None:
+def test_notifications_that_differ_in_a_lone_surrogate_are_two_events() -> None:
     first, second = (_receive(json.dumps({"a": {"b": half}}).encode()) for half in ("\ud800", "\ud801"))
 
     assert first["data"] == second["data"]
     assert first["id"] != second["id"]
 
 
-def test_a_body_that_is_no_notification_becomes_no_event() -> None:
+def test_body_that_is_not_a_notification_is_not_an_event() -> None:
     with pytest.raises(InvalidNotification):
         receive(b"[]", now=_NOW)
 
 
-def test_a_notification_parsed_elsewhere_makes_the_same_event() -> None:
+def test_notification_parsed_elsewhere_makes_the_same_event() -> None:
     event = to_event(parse_notification(_INBOUND), source="/sms-bridge/sms", time=_NOW)
 
     assert event == receive(_INBOUND, now=_NOW)
@@ -144,7 +144,7 @@ def test_a_notification_parsed_elsewhere_makes_the_same_event() -> None:
         (None, None, "2018-05-09T19:59:50.250Z"),
     ],
 )
-def test_the_time_is_the_notifications_own_then_its_messages_then_that_of_receipt(
+def test_time_is_that_of_the_notification_else_the_message_else_the_arrival(
     own: object, of_message: object, time: str
 ) -> None:
     document = json.loads(_INBOUND)
@@ -173,7 +173,7 @@ def _of_receipt(camel_case: bool = False, **fields: object) -> ReceiptNotificati
 
 
 @pytest.mark.parametrize("camel_case", [False, True])
-def test_a_receipt_says_what_became_of_which_message(camel_case: bool) -> None:
+def test_receipt_names_the_message_and_its_status(camel_case: bool) -> None:
     expected = ReceiptNotification(message_id="m1", status="DeliveryImpossible")
 
     assert _of_receipt(camel_case=camel_case) == expected
@@ -185,5 +185,5 @@ def test_receipt_with_an_invalid_message_id_has_no_submission(message_id: object
 
 
 @pytest.mark.parametrize("body", [_INBOUND, _CANCELLATION, _DELETION, b'{"other":{"messageId":"m1"}}'])
-def test_no_other_notification_is_a_receipt(body: bytes) -> None:
+def test_other_notifications_are_not_receipts(body: bytes) -> None:
     assert receipt_of(receive(body, now=_NOW)) is None

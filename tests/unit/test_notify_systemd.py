@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_systemd_learns_of_the_start_and_of_the_end(abstract: bool, tmp_path: Path) -> None:
+def test_start_and_stop_are_reported_to_systemd(abstract: bool, tmp_path: Path) -> None:
     name = f"@sms-bridge-{uuid.uuid4()}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(name.replace("@", "\0", 1))
@@ -27,6 +27,6 @@ def test_systemd_learns_of_the_start_and_of_the_end(abstract: bool, tmp_path: Pa
 
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/nobody/listens"}])
-def test_without_a_manager_nothing_happens(environ: dict[str, str]) -> None:
+def test_nothing_is_reported_without_a_service_manager(environ: dict[str, str]) -> None:
     ready(environ)
     stopping(environ)

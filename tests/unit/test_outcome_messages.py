@@ -29,7 +29,7 @@ def to_message(confirmed: Event) -> Outgoing:
     return outgoing_event(confirmed, exchange="sms.events", unrouted_queue="sms.unrouted")
 
 
-def test_an_event_is_routed_by_its_type_and_falls_back_to_the_unrouted_queue() -> None:
+def test_event_is_routed_by_its_type_and_falls_back_to_the_unrouted_queue() -> None:
     message = to_message(event())
 
     assert (message.exchange, message.routing_key) == ("sms.events", "sms.outbound.sent")
@@ -38,7 +38,7 @@ def test_an_event_is_routed_by_its_type_and_falls_back_to_the_unrouted_queue() -
     assert message.content_type == "application/cloudevents+json"
 
 
-def test_the_body_is_the_events_own_bytes() -> None:
+def test_body_is_the_bytes_of_the_event() -> None:
     confirmed = event()
 
     assert to_message(confirmed).body is confirmed.body
@@ -53,12 +53,12 @@ def test_properties_name_the_event_and_its_command() -> None:
     }
 
 
-def test_an_event_of_no_command_has_no_correlation_id() -> None:
+def test_event_of_no_command_has_no_correlation_id() -> None:
     assert "correlation_id" not in to_message(event(subject=None)).properties
 
 
 @given(st.text(), st.text())
-def test_no_text_can_pass_for_the_time_of_the_event(message: str, source: str) -> None:
+def test_text_is_not_accepted_as_the_time_of_an_event(message: str, source: str) -> None:
     confirmed = event(message=f'"time":"1999-01-01T00:00:00.000Z"{message}', source=f'"time":"{source}')
 
     assert to_message(confirmed).properties["timestamp"] == int(RECORDED.timestamp())

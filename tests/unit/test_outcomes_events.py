@@ -72,13 +72,13 @@ def sent(index: int = 0, *, replay: int = 0, style: EventFormat = STYLE, now: fl
     )
 
 
-def test_the_id_of_an_outcome_can_be_computed_from_what_the_contract_names() -> None:
+def test_id_of_an_outcome_can_be_computed_from_what_the_contract_names() -> None:
     expected = str(uuid.uuid5(NAMESPACE, json.dumps(["outcome", "order-17", "1", "2"])))
 
     assert sent(1, replay=2).id == expected
 
 
-def test_the_id_of_an_outcome_does_not_depend_on_which_outcome_or_when() -> None:
+def test_id_of_an_outcome_does_not_depend_on_which_outcome_or_when() -> None:
     other = outcome_event(
         Outcome.FAILED, command(message="other"), 0, SubmissionResult(attempts=9), style=CAMEL, now=NOW + 60
     )
@@ -98,7 +98,7 @@ def test_ids_differ_by_command_index_replay_and_attempt() -> None:
     assert deferred(1).id == deferred(1).id
 
 
-def test_the_id_of_an_invalid_command_comes_from_its_id_and_body() -> None:
+def test_id_of_an_invalid_command_comes_from_its_id_and_body() -> None:
     def invalid(id: str | None, body_hash: str) -> str:  # noqa: A002 - the field's name
         return invalid_event(Malformed(id=id, reasons=("x",)), body_hash, style=STYLE, now=NOW).id
 
@@ -118,7 +118,7 @@ def test_two_lists_of_parts_have_one_id_only_if_they_are_the_same(one: list[str]
     assert (event_id(*one) == event_id(*other)) == (one == other)
 
 
-def test_the_envelope_is_a_cloud_event() -> None:
+def test_envelope_is_a_cloud_event() -> None:
     envelope = stored_event(sent())
 
     assert envelope["specversion"] == "1.0"
@@ -141,7 +141,7 @@ def test_every_key_of_an_outcome_is_always_there(style: EventFormat, keys: list[
     assert [*stored_event(deferred)["data"]] == [*keys, "retry_at" if style is STYLE else "retryAt"]  # type: ignore[misc]
 
 
-def test_an_invalid_command_has_no_index_no_attempt_and_the_reasons() -> None:
+def test_invalid_command_has_no_index_no_attempt_and_the_reasons() -> None:
     malformed = Malformed(id="order-17", reasons=("id is bad", "message is missing"), metadata={"a": "b"})
     data = stored_event(invalid_event(malformed, "00", style=STYLE, now=NOW, name="conflict"))["data"]
 
@@ -192,7 +192,7 @@ def test_actual_sender_is_published_also_for_default() -> None:
         st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"]))
     ),
 )
-def test_the_same_facts_are_the_same_bytes_and_texts_come_through_unchanged(
+def test_same_facts_give_the_same_bytes_and_texts_stay_unchanged(
     message: str, metadata: dict[str, str]
 ) -> None:
     def event() -> Event:
@@ -213,7 +213,7 @@ def test_the_same_facts_are_the_same_bytes_and_texts_come_through_unchanged(
 
 
 @given(st.recursive(st.none() | ANY_TEXT, lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT, inner)))
-def test_an_event_holds_any_text_in_utf_8(value: object) -> None:
+def test_event_holds_any_text_in_utf_8(value: object) -> None:
     event = make_event(id="i", type="t", source="s", time=NOW, data={"raw": value})
     data = json.loads(event.body)["data"]
 
@@ -222,7 +222,7 @@ def test_an_event_holds_any_text_in_utf_8(value: object) -> None:
     assert event.is_repaired == (data != {"raw": value})
 
 
-def test_every_outcome_is_a_terminal_type_and_the_dead_are_among_them() -> None:
+def test_every_outcome_is_terminal_and_dead_letters_are_outcomes() -> None:
     assert {outcome.event_type for outcome in Outcome} | {"sms.outbound.invalid"} == TERMINAL
     assert DEAD < TERMINAL
 

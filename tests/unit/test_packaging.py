@@ -29,7 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
     return ZipFile(build_wheel(tmp_path_factory.mktemp("dist")))
 
 
-def test_the_wheel_carries_what_an_installation_needs(wheel: ZipFile) -> None:
+def test_wheel_contains_all_files_of_an_installation(wheel: ZipFile) -> None:
     shared = {name.partition("/share/sms-bridge/")[2] for name in wheel.namelist() if "/share/" in name}
     files = {
         str(path.relative_to(DEPLOY))
@@ -53,7 +53,7 @@ def git(*command: str, cwd: Path = ROOT) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def test_the_wheel_has_the_version_of_its_commit(wheel: ZipFile) -> None:
+def test_wheel_has_the_version_of_its_commit(wheel: ZipFile) -> None:
     (metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     version = message_from_string(wheel.read(metadata).decode())["Version"]
     head = git("rev-parse", "HEAD")
@@ -97,7 +97,7 @@ def version_in(directory: Path) -> str:
     ).stdout.strip()  # fmt: skip
 
 
-def test_the_constraints_pin_every_dependency_that_is_declared() -> None:
+def test_constraints_pin_every_dependency_that_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     declared = {
@@ -111,7 +111,7 @@ def test_the_constraints_pin_every_dependency_that_is_declared() -> None:
     }, "run scripts/write-constraints"
 
 
-def test_the_command_asks_for_every_package_of_the_server() -> None:
+def test_command_checks_for_every_package_of_the_server() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {re.split(r"[<>=]", one)[0].lower() for one in project["optional-dependencies"]["server"]}
     asked = {{"jwt": "pyjwt"}.get(name, name).replace("_", "-") for name in SERVER}

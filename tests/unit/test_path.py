@@ -96,7 +96,7 @@ def traced(tracer: Tracer, function: Callable[[], object]) -> list[tuple[str, st
     return [(call.file, call.function) for call in tracer.calls]
 
 
-def test_the_tracer_keeps_calls_in_their_order(worker: ModuleType, tracer: Tracer) -> None:
+def test_tracer_keeps_calls_in_their_order(worker: ModuleType, tracer: Tracer) -> None:
     assert traced(tracer, worker.call) == [
         ("worker.py", "call"), ("store.py", "save"), ("store.py", "save"), ("worker.py", "check"),
     ]  # fmt: skip
@@ -106,11 +106,11 @@ def test_lambda_is_a_call_and_method_without_a_file_is_not(worker: ModuleType, t
     assert traced(tracer, worker.run) == [("worker.py", "run"), ("worker.py", "run.<locals>.<lambda>")]
 
 
-def test_each_resumption_of_a_generator_is_a_call(worker: ModuleType, tracer: Tracer) -> None:
+def test_resumption_of_a_generator_is_a_call(worker: ModuleType, tracer: Tracer) -> None:
     assert traced(tracer, worker.read_rows) == [("worker.py", "read_rows"), *[("store.py", "rows")] * 3]
 
 
-def test_a_clock_is_left_out_with_what_it_calls(worker: ModuleType, tracer: Tracer) -> None:
+def test_clock_is_left_out_with_its_calls(worker: ModuleType, tracer: Tracer) -> None:
     assert traced(tracer, worker.show_time) == [("worker.py", "show_time")]
 
 
@@ -123,7 +123,7 @@ def test_calls_on_a_new_thread_have_its_name(worker: ModuleType, tracer: Tracer)
     assert threads[0] != "other"
 
 
-def test_a_return_is_a_stay_in_a_file_that_was_left() -> None:
+def test_return_is_a_step_in_a_file_that_was_left_before() -> None:
     path = Path.of(
         [Call("a", "one", "f"), Call("a", "one", "g"), Call("a", "two", "h"), Call("a", "one", "f")]
     )
@@ -134,14 +134,14 @@ def test_a_return_is_a_stay_in_a_file_that_was_left() -> None:
     assert (path.calls, dict(path.files), path.returns) == (4, {"one": 2, "two": 1}, 1)
 
 
-def test_a_call_on_another_thread_does_not_end_a_stay() -> None:
+def test_call_on_another_thread_does_not_end_a_step() -> None:
     path = Path.of([Call("a", "one", "f"), Call("b", "two", "h"), Call("a", "one", "g")])
 
     assert [(stay.thread, stay.functions) for stay in path.stays] == [("a", ["f", "g"]), ("b", ["h"])]
     assert path.returns == 0
 
 
-def test_a_command_is_traced_from_its_delivery_to_its_acknowledgement(tmp_path: pathlib.Path) -> None:
+def test_command_is_traced_from_its_delivery_to_its_acknowledgement(tmp_path: pathlib.Path) -> None:
     tracer, out = Tracer(tmp_path), tmp_path / "out"
     window = Window(tracer, out)
 
@@ -158,7 +158,7 @@ def test_a_command_is_traced_from_its_delivery_to_its_acknowledgement(tmp_path: 
     assert not tracer.is_on
 
 
-def test_a_webhook_is_traced_until_it_is_answered_and_remembered(tmp_path: pathlib.Path) -> None:
+def test_webhook_is_traced_until_it_is_answered_and_remembered(tmp_path: pathlib.Path) -> None:
     tracer = Tracer(tmp_path)
     window = Window(tracer, tmp_path / "out")
 
@@ -171,7 +171,7 @@ def test_a_webhook_is_traced_until_it_is_answered_and_remembered(tmp_path: pathl
     assert not tracer.is_on
 
 
-def test_a_change_counts_once_it_is_committed() -> None:
+def test_change_counts_once_it_is_committed() -> None:
     changes: list[bool] = []
     connection = sqlite3.connect(":memory:", isolation_level=None)
     watch_changes(connection, lambda: changes.append(True))

@@ -198,7 +198,7 @@ def _code(exception_id: str) -> ProviderError:
         (600, None, _PAGE, Ambiguous),
     ],
 )
-def test_the_status_decides_first_and_the_code_second(
+def test_status_takes_precedence_over_the_error_code(
     status: int, retry_after: float | None, error: ProviderError, answer: type
 ) -> None:
     found = classify_send(status, retry_after=retry_after, error=error)
@@ -215,7 +215,7 @@ def test_throttled_answer_keeps_its_retry_after() -> None:
 
 
 @given(st.integers(400, 499), st.none() | st.floats(0, 100), st.sampled_from(["http", "oauth"]))
-def test_no_refusal_without_the_provider_s_own_error_ends_a_message(
+def test_refusal_without_an_error_of_the_provider_is_not_final(
     status: int, retry_after: float | None, name: str
 ) -> None:
     found = classify_send(status, retry_after=retry_after, error=ProviderError(name=name, http_status=status))
@@ -223,7 +223,7 @@ def test_no_refusal_without_the_provider_s_own_error_ends_a_message(
     assert not isinstance(found, Refused)
 
 
-def test_a_refusal_on_the_way_that_says_when_slows_the_account_down_and_any_other_is_a_failure() -> None:
+def test_gateway_refusal_with_retry_after_throttles_the_account_and_others_are_failures() -> None:
     busy, plain = (classify_send(403, retry_after=after, error=_PAGE) for after in (3.0, None))
 
     assert busy == Unsent(error=_PAGE, retry_after=3.0, throttled=True)
@@ -279,12 +279,12 @@ def _far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_far_from_utc")
-def test_a_date_without_a_zone_is_in_utc_wherever_the_machine_stands() -> None:
+def test_date_without_a_zone_is_in_utc_in_any_local_zone() -> None:
     assert parse_retry_after("Sun Nov  6 08:50:07 1994", now=_NOW) == 30.0
 
 
 @given(st.integers(0, 3600), st.floats(0, 4e9))
-def test_a_date_asks_for_the_time_until_it(seconds: int, now: float) -> None:
+def test_retry_after_date_gives_the_time_until_then(seconds: int, now: float) -> None:
     date = format_datetime(datetime.fromtimestamp(int(now) + seconds, UTC), usegmt=True)
 
     found = parse_retry_after(date, now=int(now))
@@ -293,7 +293,7 @@ def test_a_date_asks_for_the_time_until_it(seconds: int, now: float) -> None:
 
 
 @given(st.text(max_size=120) | st.text(alphabet="0123456789 :,-+.GMTSunovJa", max_size=40))
-def test_no_retry_after_raises_or_leaves_the_bounds(value: str) -> None:
+def test_any_retry_after_is_read_within_the_bounds(value: str) -> None:
     found = parse_retry_after(value, now=_NOW)
 
     assert found is None or 0 <= found <= MAX_RETRY_AFTER
@@ -333,7 +333,7 @@ def _accepted(**changes: Any) -> Accepted:
     return Accepted(http_status=201, **fields)
 
 
-def test_a_whole_answer_names_message_sender_and_status() -> None:
+def test_complete_response_has_message_sender_and_status() -> None:
     assert _parse(_sent()) == _accepted()
 
 
@@ -357,7 +357,7 @@ def test_a_whole_answer_names_message_sender_and_status() -> None:
         (["/messages/m1"], "inner20Cdx87"),
     ],
 )
-def test_the_message_id_comes_from_the_outer_url_else_from_the_inner(url: object, message_id: str) -> None:
+def test_message_id_is_from_the_outer_url_else_from_the_inner_url(url: object, message_id: str) -> None:
     assert _parse(_sent(resourceURL=url)) == _accepted(message_id=message_id)
 
 
@@ -381,7 +381,7 @@ _DELIVERED = {"deliveryStatus": "DeliveredToNetwork"}
         ({"deliveryInfoList": None}, None),
     ],
 )
-def test_the_status_is_that_of_the_first_delivery_info(changes: dict[str, Any], expected: str | None) -> None:
+def test_status_is_that_of_the_first_delivery_info(changes: dict[str, Any], expected: str | None) -> None:
     assert _parse(_sent(**changes)) == _accepted(delivery_status=expected)
 
 
@@ -390,7 +390,7 @@ def test_sender_that_is_not_a_text_is_ignored(sender: object) -> None:
     assert _parse(_sent(senderAddress=sender)) == _accepted(sender_address=None)
 
 
-def test_delivery_info_without_an_id_is_accepted_all_the_same() -> None:
+def test_delivery_info_without_an_id_is_accepted() -> None:
     answer = _parse(_sent(resourceURL=None, deliveryInfoList={"deliveryInfo": [_DELIVERED]}))
 
     assert answer == _accepted(message_id=None)
@@ -414,14 +414,14 @@ def test_delivery_info_without_an_id_is_accepted_all_the_same() -> None:
         b"[" * 100_000,
     ],
 )
-def test_an_answer_that_does_not_say_what_became_of_the_message_is_ambiguous(body: bytes) -> None:
+def test_response_without_a_status_of_the_message_is_ambiguous(body: bytes) -> None:
     answer = parse_send_response(201, body)
 
     assert isinstance(answer, Ambiguous)
     assert answer.error.http_status == 201
 
 
-def test_a_key_that_is_there_twice_does_not_make_an_accepted_message_ambiguous() -> None:
+def test_duplicate_key_does_not_make_an_accepted_message_ambiguous() -> None:
     body = (
         json.dumps(_sent())
         .encode()

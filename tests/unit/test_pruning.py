@@ -26,7 +26,7 @@ class Ledger:
         return given
 
 
-def test_a_round_goes_on_until_nothing_is_left_and_the_next_one_follows() -> None:
+def test_round_continues_until_nothing_is_left_and_the_next_one_follows() -> None:
     ledger, clock = Ledger(200, 200, 7), SystemClock()
     pruner = Pruner(ledger.prune, 1000.0, clock, every=0.05, pause=0.0)
     pruner.start()
@@ -59,7 +59,7 @@ def test_pruning_retries_an_unavailable_ledger_in_the_next_round() -> None:
     assert ledger.gives == []
 
 
-def test_a_stop_cuts_a_long_round_short() -> None:
+def test_stop_cuts_a_long_round_short() -> None:
     began = threading.Event()
 
     def prune(_before: float) -> int:

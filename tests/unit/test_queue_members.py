@@ -13,12 +13,12 @@ def queue(name: str, *members: str, online: tuple[str, ...] | None = None) -> Qu
     )
 
 
-def test_queues_with_a_member_on_each_node_and_those_of_a_single_node_lack_nothing() -> None:
+def test_queues_with_a_member_on_each_node_or_on_a_single_node_are_complete() -> None:
     assert list(shortages(NODES, [queue("a", *NODES), queue("b", *NODES)])) == []
     assert list(shortages(["r@n1"], [queue("a", "r@n1")])) == []
 
 
-def test_queues_of_which_no_members_are_shown_are_named() -> None:
+def test_queues_without_visible_members_are_named() -> None:
     assert unseen(["a", "b"], [queue("a", *NODES), queue("b", *NODES)]) is None
     assert unseen(["a", "b"], [queue("b", *NODES)]) == "a: the management API shows no members"
     assert unseen(["a", "b"], []) == "a, b: the management API shows no members"
@@ -28,7 +28,7 @@ def test_three_members_are_enough_on_a_cluster_of_five() -> None:
     assert list(shortages([*NODES, "r@n4", "r@n5"], [queue("a", *NODES)])) == []
 
 
-def test_queues_with_too_few_members_are_named_together_with_what_gives_them_more() -> None:
+def test_queues_with_too_few_members_are_named_with_the_command_to_grow_them() -> None:
     names = ["sms.send", "sms.dead", "sms_celery_delayed_1", "sms_celery_delayed_10", "sms_celery_delayed_11"]
     (found,) = shortages(NODES, [*(queue(name, "r@n1") for name in names), queue("whole", *NODES)])
 
@@ -42,7 +42,7 @@ def test_queues_with_too_few_members_are_named_together_with_what_gives_them_mor
     assert not found.is_down
 
 
-def test_a_member_that_is_not_online_is_named_with_its_node() -> None:
+def test_member_that_is_not_online_is_named_with_its_node() -> None:
     (found,) = shortages(NODES, [queue("a", *NODES, online=NODES[:2])])
 
     assert (found.seen, found.advice) == ("a: the member on r@n3 is not online", "start RabbitMQ on r@n3")

@@ -64,7 +64,7 @@ def test_clock_set_back_does_not_delay_the_next_poll_by_as_much() -> None:
 @pytest.mark.parametrize(
     ("status", "type_"), [("DeliveredToTerminal", DELIVERED), ("DeliveryImpossible", UNDELIVERED)]
 )
-def test_a_receipt_is_the_outcome_with_its_new_status(status: str, type_: str) -> None:
+def test_receipt_is_the_outcome_with_its_new_status(status: str, type_: str) -> None:
     outcome = event_of(sent(replay=2).event)
     event = receipt_event(sent(replay=2), status, style=STYLE, now=NOW + 60)
     envelope = event_of(event.body)
@@ -92,7 +92,7 @@ def test_message_from_an_unknown_sender_can_not_be_polled() -> None:
     assert pair_of(sent(sender_address=None)) is None
 
 
-def test_messages_of_one_thread_come_together() -> None:
+def test_messages_of_one_thread_are_taken_together() -> None:
     one, two, other = (PendingReceipt(sent=sent(id_), sent_at=NOW) for id_ in ("c1", "c2", "c3"))
     other = replace(other, sent=sent("c3", sender_address="+16139998878"))
     threads = by_thread([one, other, two])

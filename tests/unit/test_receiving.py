@@ -142,7 +142,7 @@ def test_command_is_requeued_when_the_ledger_is_unavailable() -> None:
     assert model.deliver(two(redelivered=True), commands={"max_destinations": 1}) == ([], True)
 
 
-def test_a_stop_in_the_middle_of_it_gives_it_back() -> None:
+def test_stop_during_a_lookup_requeues_the_delivery() -> None:
     model = Model()
     model.deliver(two())
     with model.worker(commands={"max_destinations": 1}) as (publisher, source):
@@ -152,7 +152,7 @@ def test_a_stop_in_the_middle_of_it_gives_it_back() -> None:
     assert len(source.settled) == 1
 
 
-def test_a_field_that_no_command_has_is_warned_of_once_or_refused() -> None:
+def test_unknown_field_is_warned_of_once_or_refused() -> None:
     model = Model()
     mistyped = body_of("a", expiresat="2027-01-15T08:00:00Z")
     with capture_logs() as lines:

@@ -57,7 +57,7 @@ def test_texts_match_in_any_normal_form_with_any_line_ends_and_outer_spaces(ours
 
 
 @pytest.mark.parametrize("theirs", ["Hi", "ho", "hi!", "", "\ufb01"])
-def test_a_message_of_another_text_that_is_of_no_submission_proves_nothing(theirs: str) -> None:
+def test_message_of_another_text_without_a_submission_proves_nothing(theirs: str) -> None:
     assert isinstance(judge(message(text=theirs)), Undetermined)
     assert judge(message(text=theirs), taken=frozenset({"m-1"})) == NotInHistory()
 
@@ -68,7 +68,7 @@ def test_clock_of_the_provider_may_differ_within_the_skew(at: float) -> None:
 
 
 @pytest.mark.parametrize("at", [-123.5, -3600.0])
-def test_a_message_from_outside_the_window_is_another_one(at: float) -> None:
+def test_message_outside_the_window_is_not_a_match(at: float) -> None:
     assert judge(message(at=at)) == NotInHistory()
 
 
@@ -86,7 +86,7 @@ def test_times_without_fractions_match_with_any_small_skew(skew: float) -> None:
     assert isinstance(judge(message(at=-skew), since=since, until=since, rules=rules), Found)
 
 
-def test_a_message_accepted_long_after_the_attempt_ended_is_found() -> None:
+def test_message_accepted_long_after_the_attempt_ended_is_found() -> None:
     assert isinstance(judge(message(at=50.0), now=NOW + 55), Found)
 
 
@@ -100,7 +100,7 @@ def test_message_between_other_numbers_is_not_a_match() -> None:
 
 
 @pytest.mark.parametrize("sender", ["+16139998877", "+16139998878", None])
-def test_for_the_default_sender_any_number_of_the_account_may_have_sent_it(sender: str | None) -> None:
+def test_default_sender_matches_any_number_of_the_account(sender: str | None) -> None:
     assert isinstance(judge(message(sender_address=sender), sender_address=None), Found)
 
 
@@ -141,7 +141,7 @@ def test_message_does_not_count_as_not_found_within_the_settle_window(elapsed: f
     assert NOW + elapsed < lookup_result.at <= SETTLED
 
 
-def test_the_time_to_show_counts_from_the_end_of_the_last_attempt() -> None:
+def test_settle_window_begins_at_the_end_of_the_last_attempt() -> None:
     assert isinstance(judge(until=NOW + 30), RetryLookup)
     assert judge(until=NOW + 30, now=SETTLED + 30) == NotInHistory()
 
@@ -151,7 +151,7 @@ def test_history_read_within_the_settle_window_is_read_again_even_when_judged_la
 
 
 @pytest.mark.parametrize("elapsed", [2.0, 59.0, 61.0, 1e6])
-def test_nothing_is_decided_while_a_twin_is_attempting(elapsed: float) -> None:
+def test_nothing_is_decided_during_an_attempt_of_an_identical_submission(elapsed: float) -> None:
     now = NOW + elapsed
 
     just = calling(since=elapsed - 1)
@@ -208,7 +208,7 @@ def test_account_is_read_only_if_a_complete_settled_history_does_not_reach_back(
     assert not needs_account_history(replace(late, oldest_at=NOW - 124), window)
 
 
-def test_a_history_that_is_cut_off_is_read_until_it_could_have_shown_it() -> None:
+def test_incomplete_history_is_read_until_the_message_could_have_shown() -> None:
     assert isinstance(judge(complete=False, now=NOW + 10), RetryLookup)
     assert isinstance(judge(message(), complete=False), Found)
 
@@ -244,7 +244,7 @@ def test_identical_submissions_with_a_message_each_are_resolved_at_once() -> Non
     )
 
 
-def test_a_message_of_a_twin_that_was_submitted_for_certain_is_left_to_it() -> None:
+def test_message_of_a_certainly_accepted_identical_submission_is_left_to_it() -> None:
     sure = other(submitted=True)
 
     assert judge(message(), others=(sure,)) == NotInHistory()
@@ -253,13 +253,13 @@ def test_a_message_of_a_twin_that_was_submitted_for_certain_is_left_to_it() -> N
     assert two == Found(message=message("m-1", at=-1.0))
 
 
-def test_a_twin_that_was_submitted_at_another_time_has_another_message() -> None:
+def test_identical_submission_of_another_time_has_another_message() -> None:
     earlier = other(since=-1000.0, until=-1000.0, submitted=True)
 
     assert judge(message(), others=(earlier,)) == Found(message=message())
 
 
-def test_a_message_of_long_after_the_attempt_is_left_to_a_twin_whose_attempt_it_fits() -> None:
+def test_late_message_is_left_to_the_identical_submission_with_the_closer_attempt() -> None:
     late, now = message(at=1_000.0), NOW + 2_000
     ended = other(since=1_000.0, until=1_000.0, in_doubt=False)
 

@@ -199,7 +199,7 @@ def test_process_whose_health_check_raises_feeds_no_watchdog(
         ({"WATCHDOG_USEC": ""}, None),
     ],
 )
-def test_a_watchdog_is_this_process_s_or_none(environ: dict[str, str], seconds: float | None) -> None:
+def test_watchdog_of_another_process_is_ignored(environ: dict[str, str], seconds: float | None) -> None:
     assert watchdog_seconds(environ) == seconds
 
 
@@ -219,7 +219,7 @@ def test_status_names_the_reason(readiness: Readiness | None, line: str | None) 
     assert status_of(readiness) == line
 
 
-def test_a_status_is_no_longer_than_a_line() -> None:
+def test_status_is_no_longer_than_a_line() -> None:
     long = Readiness(ready=False, reasons=(Reason("sending", ok=False, detail="x" * 2000),))
 
     assert len(status_of(long) or "") == LONGEST

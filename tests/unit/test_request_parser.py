@@ -50,7 +50,7 @@ class Found:
 
 
 @given(st.lists(st.integers(0, len(WIRE)), max_size=8))
-def test_requests_are_the_same_wherever_the_wire_cuts_them(cuts: list[int]) -> None:
+def test_requests_are_the_same_for_any_split_of_the_bytes(cuts: list[int]) -> None:
     found = Found()
     parser = RequestParser(found)
     for start, end in pairwise([0, *sorted(cuts), len(WIRE)]):

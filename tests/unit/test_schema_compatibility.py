@@ -100,7 +100,7 @@ def test_compatible_change_is_accepted(side: Side, before: dict[str, Any], after
 
 
 @pytest.mark.parametrize("name", schemas(Spelling()))
-def test_a_schema_may_follow_itself(name: str) -> None:
+def test_schema_may_follow_itself(name: str) -> None:
     schema = schemas(Spelling())[name]
 
     assert list(breaks(schema, schema, "writer" if name == COMMAND else "reader")) == []

@@ -22,7 +22,7 @@ def refusal(body: object, status: int = 400) -> Refused:
     return got
 
 
-def test_bad_credentials_are_said_and_no_call_is_made_with_none() -> None:
+def test_bad_credentials_are_reported_and_no_call_is_made_without_a_token() -> None:
     with client_setup() as it:
         it.server.token_acts.extend([answer(401, {"error": "invalid_client"})] * 2)
         got = it.send()
@@ -44,7 +44,7 @@ def test_no_subscriptions_are_an_empty_list(inside: dict[str, object]) -> None:
         assert it.client.subscriptions.list() == ()
 
 
-def test_a_falsy_value_stays_in_the_body() -> None:
+def test_falsy_value_stays_in_the_body() -> None:
     with client_setup() as it:
         it.send(message="0")
         it.server.acts.append(answer(201, {"notificationChannel": {"callbackURL": "wh-1"}}))
@@ -54,7 +54,7 @@ def test_a_falsy_value_stays_in_the_body() -> None:
         assert b'"x-webhookURL":"","x-authorization":""' in it.server.requests[1].body
 
 
-def test_two_accounts_in_one_process_stay_apart() -> None:
+def test_two_accounts_in_one_process_are_independent() -> None:
     with client_setup(client_id="one") as one, client_setup(client_id="two") as two:
         one.server.user = "user-one"
         two.server.user = "user-two"
@@ -65,7 +65,7 @@ def test_two_accounts_in_one_process_stay_apart() -> None:
         assert "/user-two/" in two.server.sends[0].path
 
 
-def test_a_user_id_in_any_alphabet_is_read_from_the_token() -> None:
+def test_user_id_in_any_alphabet_is_read_from_the_token() -> None:
     with client_setup() as it:
         it.server.user = "ünser~größter/Künde?"
         it.send()
@@ -73,7 +73,7 @@ def test_a_user_id_in_any_alphabet_is_read_from_the_token() -> None:
         assert it.server.sends[0].path.split("/")[4] == "%C3%BCnser~gr%C3%B6%C3%9Fter%2FK%C3%BCnde%3F"
 
 
-def test_a_sender_is_never_replaced_by_the_default() -> None:
+def test_sender_is_never_replaced_by_the_default() -> None:
     with client_setup() as it:
         it.send(sender_address="+16137009999")
 
@@ -83,7 +83,7 @@ def test_a_sender_is_never_replaced_by_the_default() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 500])
-def test_a_failed_channel_or_subscription_call_raises(status: int) -> None:
+def test_failed_channel_or_subscription_call_raises(status: int) -> None:
     with client_setup() as it:
         it.server.acts.extend([answer(status, fault("serviceException", "SVC0002"))] * 2)
 

@@ -56,13 +56,13 @@ _GSM = (
         ("\ud83d" * 70, "UCS-2", 70, 1),
     ],
 )
-def test_a_text_takes_the_parts_the_standard_says(text: str, encoding: str, units: int, count: int) -> None:
+def test_text_takes_the_parts_the_standard_says(text: str, encoding: str, units: int, count: int) -> None:
     found = count_segments(text)
 
     assert (found.encoding, found.units, found.count) == (encoding, units, count)
 
 
-def test_the_default_alphabet_is_whole() -> None:
+def test_default_alphabet_is_complete() -> None:
     assert len(set(_GSM)) == 127
     assert count_segments(_GSM) == Segments(encoding="GSM-7", units=127, count=1)
 

@@ -63,19 +63,19 @@ def test_every_value_has_a_default() -> None:
     assert loaded() == Settings()
 
 
-def test_the_reference_file_holds_the_defaults() -> None:
+def test_reference_file_holds_the_defaults() -> None:
     reference = tomllib.loads(REFERENCE.read_text(encoding="utf-8"))
 
     assert loaded(reference) == Settings()
 
 
-def test_the_reference_file_names_every_key_in_the_order_it_is_declared() -> None:
+def test_reference_file_names_every_key_in_the_order_it_is_declared() -> None:
     reference = tomllib.loads(REFERENCE.read_text(encoding="utf-8"))
 
     assert {section: tuple(table) for section, table in reference.items()} == KEYS
 
 
-def test_the_reference_file_says_what_every_key_does() -> None:
+def test_reference_file_says_what_every_key_does() -> None:
     lines = REFERENCE.read_text(encoding="utf-8").splitlines()
     bare = [line for before, line in itertools.pairwise(lines) if "=" in line and before[:2] != "# "]
 
@@ -87,7 +87,7 @@ def test_the_reference_file_says_what_every_key_does() -> None:
     [(section, key) for section, keys in KEYS.items() for key in keys if (section, key) not in ALLOW_LISTS],
     ids=".".join,
 )
-def test_a_variable_that_says_the_value_in_force_changes_nothing(path: tuple[str, str]) -> None:
+def test_variable_with_the_current_value_changes_nothing(path: tuple[str, str]) -> None:
     section, key = path
     value = Settings().model_dump(mode="json")[section][key]
     text = "" if value is None else ",".join(value) if isinstance(value, list) else str(value)
@@ -95,13 +95,13 @@ def test_a_variable_that_says_the_value_in_force_changes_nothing(path: tuple[str
     assert loaded(environ={variable(section, key): text}) == Settings()
 
 
-def test_a_variable_overrides_the_file() -> None:
+def test_variable_overrides_the_file() -> None:
     settings = loaded({"worker": {"concurrency": 4}}, {"BRIDGE_WORKER__CONCURRENCY": "8"})
 
     assert settings.worker.concurrency == 8
 
 
-def test_an_empty_variable_takes_back_what_the_file_says() -> None:
+def test_empty_variable_resets_the_value_of_the_file() -> None:
     settings = loaded({"broker": {"url": "amqp://rabbit"}}, {"BRIDGE_BROKER__URL": ""})
 
     assert settings.broker.url is None
@@ -118,7 +118,7 @@ def test_lists_are_comma_separated_with_spaces_aside() -> None:
     assert settings.subscriptions.numbers == ("+16139998877", "tel:+16139998878")
 
 
-def test_a_secret_is_read_from_a_file_without_its_line_end() -> None:
+def test_secret_is_read_from_a_file_without_its_line_end() -> None:
     environ = {**ACCOUNT, "BRIDGE_CPAAS__CLIENT_SECRET_FILE": "/run/secret"}
     del environ["BRIDGE_CPAAS__CLIENT_SECRET"]
     settings = loaded(environ=environ, files={"/run/secret": " s3cret \r\n"})
@@ -127,7 +127,7 @@ def test_a_secret_is_read_from_a_file_without_its_line_end() -> None:
     assert settings.cpaas.client_secret.get_secret_value() == " s3cret "
 
 
-def test_the_order_is_variable_then_its_file_then_credential_then_configuration_file() -> None:
+def test_order_is_variable_then_its_file_then_credential_then_configuration_file() -> None:
     toml = {"ingest": {"authorization": "toml"}, "broker": {"url": "amqp://toml"}}
     environ = {
         "CREDENTIALS_DIRECTORY": "/run/credentials",
@@ -157,7 +157,7 @@ def test_the_order_is_variable_then_its_file_then_credential_then_configuration_
         ("submit.authorisation", "submit.authorization"),
     ],
 )
-def test_a_credential_that_is_named_nearly_like_a_secret_was_meant_to_be_it(name: str, meant: str) -> None:
+def test_credential_with_a_mistyped_name_is_refused_with_a_suggestion(name: str, meant: str) -> None:
     found = problems(environ={"CREDENTIALS_DIRECTORY": "/run"}, files={f"/run/{name}": "hunter2"})
 
     assert found == [SettingProblem(name, f"unknown credential; did you mean {meant}?", f"credential {name}")]
@@ -196,7 +196,7 @@ def test_other_files_in_the_credentials_directory_are_ignored(name: str) -> None
 @pytest.mark.parametrize(
     "text", ["-----BEGIN PRIVATE KEY-----", "-----BEGIN X-----\nhunter2\n-----END X-----\n"]
 )
-def test_a_file_s_content_in_place_of_its_name_is_refused_and_not_shown(key: str, text: str) -> None:
+def test_content_instead_of_a_file_name_is_refused_and_not_shown(key: str, text: str) -> None:
     found = problems(environ={"CREDENTIALS_DIRECTORY": "/run"}, files={f"/run/{key}": text})
     reason = "must be the name of a file, not the content of one"
 
@@ -247,7 +247,7 @@ def test_prefetch_is_twice_the_concurrency_unless_set() -> None:
     assert loaded(environ={"BRIDGE_WORKER__PREFETCH": "3"}).worker.prefetch == 3
 
 
-def test_a_call_lasts_as_long_as_its_parts_unless_set() -> None:
+def test_call_lasts_as_long_as_its_parts_unless_set() -> None:
     assert loaded(environ={"BRIDGE_CPAAS__READ_TIMEOUT": "30"}).cpaas.total_timeout == 35
     assert loaded(environ={"BRIDGE_CPAAS__TOTAL_TIMEOUT": "7"}).cpaas.total_timeout == 7
 
@@ -256,7 +256,7 @@ def test_short_lease_shortens_calls_without_a_configured_timeout() -> None:
     assert loaded(environ={"BRIDGE_WORKER__LEASE": "5"}).cpaas.total_timeout == 2.5
 
 
-def test_a_lease_that_a_chosen_call_could_outlast_is_refused() -> None:
+def test_lease_that_a_chosen_call_could_outlast_is_refused() -> None:
     found = problems({"cpaas": {"total_timeout": 10}}, {"BRIDGE_WORKER__LEASE": "12"})
 
     assert [(problem.path, problem.origin) for problem in found] == [("worker.lease", "BRIDGE_WORKER__LEASE")]
@@ -272,7 +272,7 @@ def test_a_lease_that_a_chosen_call_could_outlast_is_refused() -> None:
         (None, "8000000", "ledger.retention"),
     ],
 )
-def test_a_ledger_must_remember_a_day_and_for_as_long_as_is_tried(
+def test_retention_is_at_least_a_day_and_the_maximum_age(
     retention: str | None, max_age: str, path: str | None
 ) -> None:
     environ = {"BRIDGE_RETRY__MAX_AGE": max_age}
@@ -315,7 +315,7 @@ def test_all_errors_are_reported_at_once_with_their_source() -> None:
     }
 
 
-def test_a_mistyped_name_is_answered_with_the_right_one() -> None:
+def test_mistyped_name_is_answered_with_the_right_one() -> None:
     found = problems({"broker": {"prefx": "x"}}, {"BRIDGE_WORKER__CONCURENCY": "4"})
 
     assert [problem.reason for problem in found] == [
@@ -385,7 +385,7 @@ def test_a_mistyped_name_is_answered_with_the_right_one() -> None:
         ("log.format", "xml"),
     ],
 )
-def test_a_bad_value_is_refused_with_its_path(path: str, value: str) -> None:
+def test_bad_value_is_refused_with_its_path(path: str, value: str) -> None:
     section, key = path.split(".")
     found = problems(environ={variable(section, key): value})
 
@@ -403,14 +403,16 @@ def test_a_bad_value_is_refused_with_its_path(path: str, value: str) -> None:
         (["BASE_URL", "CLIENT_ID", "PASSWORD"], ["email"]),
     ],
 )
-def test_half_an_account_is_refused_by_what_it_lacks(given: list[str], missing: list[str]) -> None:
+def test_incomplete_account_is_refused_with_the_missing_settings(
+    given: list[str], missing: list[str]
+) -> None:
     values = {"BASE_URL": "https://cpaas.example"}
     found = problems(environ={f"BRIDGE_CPAAS__{key}": values.get(key, "x") for key in given})
 
     assert sorted(problem.path for problem in found) == sorted(f"cpaas.{key}" for key in missing)
 
 
-def test_an_account_has_a_secret_or_an_email_and_a_password() -> None:
+def test_account_has_a_secret_or_an_email_and_a_password() -> None:
     by_password = {**ACCOUNT, "BRIDGE_CPAAS__EMAIL": "me@example.com", "BRIDGE_CPAAS__PASSWORD": "hunter2"}
     del by_password["BRIDGE_CPAAS__CLIENT_SECRET"]
 
@@ -420,7 +422,7 @@ def test_an_account_has_a_secret_or_an_email_and_a_password() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "[::1]", "localhost"])
-def test_without_authorization_only_a_loopback_host_will_do_for_the_webhook(host: str) -> None:
+def test_webhook_without_authorization_requires_a_loopback_host(host: str) -> None:
     assert loaded(environ={"BRIDGE_INGEST__HOST": host}).ingest.host == host.strip("[]")
     assert [one.path for one in problems(environ={"BRIDGE_INGEST__HOST": "192.0.2.1"})] == ["ingest.host"]
 
@@ -432,14 +434,14 @@ def test_single_address_is_a_network() -> None:
 
 
 @pytest.mark.parametrize("section", ["ingest", "submit"])
-def test_a_tls_key_without_its_certificate_is_refused(section: str) -> None:
+def test_tls_key_without_its_certificate_is_refused(section: str) -> None:
     found = problems(environ={variable(section, "tls_key"): "/etc/sms-bridge/key.pem"})
 
     assert [problem.path for problem in found] == [f"{section}.tls_certificate"]
 
 
 @pytest.mark.parametrize("section", ["ingest", "submit"])
-def test_with_authorization_any_host_will_do(section: str) -> None:
+def test_webhook_with_authorization_permits_any_host(section: str) -> None:
     environ = {variable(section, "host"): "::", variable(section, "authorization"): "old,new"}
 
     assert getattr(loaded(environ=environ), section).host == "::"
@@ -459,7 +461,7 @@ def test_command_api_is_off_without_a_port(text: str, port: int | None) -> None:
     assert loaded().submit.port is None
 
 
-def test_a_value_given_twice_is_refused() -> None:
+def test_value_given_twice_is_refused() -> None:
     environ = {**ACCOUNT, "BRIDGE_CPAAS__CLIENT_SECRET_FILE": "/run/secret"}
 
     assert [problem.path for problem in problems(environ=environ)] == ["cpaas.client_secret"]
@@ -564,7 +566,7 @@ def test_no_setting_that_takes_a_url_shows_a_secret_in_it(path: tuple[str, str])
     assert [url for url in SECRET_URLS if url not in names and SECRET in shown({variable(*path): url})] == []
 
 
-def test_a_masked_url_still_says_where_it_leads() -> None:
+def test_masked_url_shows_its_host() -> None:
     urls = "amqp://bridge:hunter2@rabbit:5672/sms, amqps://bridge:hunter3@rabbit-2/sms?certfile=/hunter4.pem"
     shown = loaded(environ={"BRIDGE_BROKER__URL": urls}).model_dump(mode="json")["broker"]["url"]
 
@@ -574,7 +576,7 @@ def test_a_masked_url_still_says_where_it_leads() -> None:
     ]
 
 
-def test_the_file_named_on_the_command_line_wins_over_the_variable(tmp_path: Path) -> None:
+def test_file_named_on_the_command_line_wins_over_the_variable(tmp_path: Path) -> None:
     for name in ("named", "variable"):
         (tmp_path / f"{name}.toml").write_text(f'[broker]\nprefix = "{name}"\n', encoding="utf-8")
     environ = {"BRIDGE_CONFIG": str(tmp_path / "variable.toml")}
@@ -584,7 +586,7 @@ def test_the_file_named_on_the_command_line_wins_over_the_variable(tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", [None, b"[broker\n", b"\xff\xfe"])
-def test_a_named_file_that_cant_be_used_is_refused_by_name(tmp_path: Path, content: bytes | None) -> None:
+def test_named_file_that_cant_be_used_is_refused_by_name(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "bridge.toml"
     if content is not None:
         file.write_bytes(content)
@@ -610,7 +612,7 @@ def test_secrets_are_read_from_real_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["absent", "file"])
-def test_a_directory_of_credentials_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
+def test_directory_of_credentials_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "bridge.toml").touch()
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path / name)}
@@ -620,7 +622,7 @@ def test_a_directory_of_credentials_that_is_not_there_is_refused(tmp_path: Path,
     assert [problem.path for problem in refused.value.problems] == ["CREDENTIALS_DIRECTORY"]
 
 
-def test_settings_are_the_same_on_the_other_side_of_a_pipe() -> None:
+def test_settings_survive_a_pipe() -> None:
     given = {
         **ACCOUNT,
         "BRIDGE_BROKER__URL": "amqps://guest:hunter2@broker/vhost,amqps://guest:hunter2@other/vhost",
@@ -647,7 +649,7 @@ def test_settings_of_another_version_are_refused(line: str) -> None:
         unpack(line)
 
 
-def test_worker_and_ingest_answer_on_ports_of_their_own_unless_one_is_set() -> None:
+def test_worker_and_ingest_have_distinct_admin_ports_by_default() -> None:
     usual, chosen = Settings().admin, Settings.model_validate({"admin": {"port": 9000}}).admin
 
     assert (usual.worker_port, usual.ingest_port) == (9464, 9465)

@@ -32,7 +32,7 @@ def shown(client: Client) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN))
-def test_a_text_is_shown_altered_and_is_in_the_journal_as_it_was_sent(client: Client, name: str) -> None:
+def test_text_is_altered_in_the_history_and_original_in_the_journal(client: Client, name: str) -> None:
     client.control("faults", [{"name": "accept-500", "alter": name}])
     client.send(KNOWN[name])
     client.send("the next one")
@@ -41,7 +41,7 @@ def test_a_text_is_shown_altered_and_is_in_the_journal_as_it_was_sent(client: Cl
     assert [sent["message"] for sent in client.journal()] == [KNOWN[name], "the next one"]
 
 
-def test_a_text_that_is_accepted_late_is_altered_too(client: Client) -> None:
+def test_text_that_is_accepted_late_is_altered_too(client: Client) -> None:
     client.control("faults", [{"name": "accept-late", "seconds": 0.01, "alter": "hidden"}])
     with pytest.raises(requests.ConnectionError):
         client.send("hi")
@@ -72,7 +72,7 @@ def test_unknown_alteration_is_refused(client: Client, endpoint: str, document: 
         client.control(endpoint, document)
 
 
-def test_the_page_names_each_alteration() -> None:
+def test_page_names_each_alteration() -> None:
     document = DOCUMENT.read_text()
 
     assert [name for name in ALTERATIONS if f"`{name}`" not in document] == []

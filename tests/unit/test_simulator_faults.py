@@ -31,9 +31,7 @@ NO_ANSWER = (requests.ConnectionError, requests.Timeout, requests.exceptions.Chu
     "name",
     ["accept-drop", "accept-reset", "accept-hang", "accept-truncate", "accept-garbage"],
 )
-def test_a_send_that_is_accepted_is_in_the_journal_though_no_answer_can_be_read(
-    client: Client, name: str
-) -> None:
+def test_accepted_send_is_in_the_journal_with_an_unreadable_response(client: Client, name: str) -> None:
     client.control("faults", [{"name": name}])
     with pytest.raises(NO_ANSWER):
         client.send("hi", timeout=0.3)
@@ -41,7 +39,7 @@ def test_a_send_that_is_accepted_is_in_the_journal_though_no_answer_can_be_read(
     wait_until(lambda: len(client.journal()) == 1)
 
 
-def test_a_drip_outlasts_any_timeout_between_two_bytes(client: Client) -> None:
+def test_drip_fault_outlasts_any_read_timeout(client: Client) -> None:
     client.control("faults", [{"name": "accept-drip", "seconds": 0.001}])
     began = time.monotonic()
     answer = client.send("hi", timeout=0.5)
@@ -52,7 +50,7 @@ def test_a_drip_outlasts_any_timeout_between_two_bytes(client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["drop", "reset", "hang", "garbage"])
-def test_a_send_that_is_not_accepted_is_in_no_journal(client: Client, name: str) -> None:
+def test_refused_send_is_not_in_the_journal(client: Client, name: str) -> None:
     client.control("faults", [{"name": name}])
     with pytest.raises(NO_ANSWER):
         client.send("hi", timeout=0.3)
@@ -72,7 +70,7 @@ def test_a_send_that_is_not_accepted_is_in_no_journal(client: Client, name: str)
         ({"name": "accept-empty"}, 201, ""),
     ],
 )
-def test_an_accepted_send_can_be_answered_with_something_else(
+def test_accepted_send_can_be_answered_with_something_else(
     client: Client, fault: dict[str, Any], status: int, body: str
 ) -> None:
     client.control("faults", [fault])
@@ -116,7 +114,7 @@ def test_headers_can_be_set(client: Client) -> None:
     assert (answer.headers["Content-Type"], answer.headers["X-A"]) == ("text/html", "b")
 
 
-def test_an_answer_can_lack_the_message_id(client: Client) -> None:
+def test_answer_can_lack_the_message_id(client: Client) -> None:
     client.control("faults", [{"name": "no-message-id"}])
     answer = client.send()
 
@@ -125,7 +123,7 @@ def test_an_answer_can_lack_the_message_id(client: Client) -> None:
     assert len(client.journal()) == 1
 
 
-def test_an_answer_can_be_compressed(client: Client) -> None:
+def test_answer_can_be_compressed(client: Client) -> None:
     client.control("faults", [{"name": "gzip"}])
     answer = client.send()
 
@@ -133,7 +131,7 @@ def test_an_answer_can_be_compressed(client: Client) -> None:
     assert answer.json()["outboundSMSMessageRequest"]["address"] == [REMOTE]
 
 
-def test_a_send_can_be_accepted_after_the_client_gave_up(client: Client) -> None:
+def test_send_can_be_accepted_after_the_client_gave_up(client: Client) -> None:
     client.control("faults", [{"name": "accept-late", "seconds": 0.1}])
     with pytest.raises(NO_ANSWER):
         client.send("late")
@@ -151,21 +149,21 @@ def test_faults_come_in_order_one_for_each_send(client: Client) -> None:
     assert [client.send().status_code for _ in range(6)] == [201, 503, 201, 429, 429, 201]
 
 
-def test_a_fault_can_wait_for_a_text(client: Client) -> None:
+def test_fault_can_wait_for_a_text(client: Client) -> None:
     client.control("faults", [{"name": "status", "status": 500, "text": "né-7", "times": 2}])
     texts = ["other", "order né-7 shipped", "né-7", "né-7"]
 
     assert [client.send(text).status_code for text in texts] == [201, 500, 500, 201]
 
 
-def test_a_send_that_is_refused_anyway_is_not_accepted_by_a_fault(client: Client) -> None:
+def test_send_that_is_refused_anyway_is_not_accepted_by_a_fault(client: Client) -> None:
     client.control("faults", [{"name": "accept-500"}])
 
     assert client.send(sender="+16130000000").status_code == 403
     assert client.journal() == []
 
 
-def test_a_call_without_a_token_uses_up_no_fault(client: Client) -> None:
+def test_call_without_a_token_uses_up_no_fault(client: Client) -> None:
     client.control("faults", [{"name": "status", "status": 503}])
     client.control("tokens/revoke", {})
 
@@ -203,7 +201,7 @@ def test_permanent_fault_lasts_until_it_is_removed(client: Client) -> None:
         [1],
     ],
 )
-def test_faults_that_make_no_sense_are_refused_with_a_reason(client: Client, faults: object) -> None:
+def test_invalid_faults_are_refused_with_a_reason(client: Client, faults: object) -> None:
     answer = requests.post(f"{client.url}/_simulator/faults", json=faults, timeout=5)
 
     assert answer.status_code == 400
@@ -239,7 +237,7 @@ def test_every_call_is_listed_with_its_time_and_how_it_was_answered(client: Clie
     assert {call["in_flight"] for call in calls} == {1}
 
 
-def test_a_call_that_can_not_be_read_is_listed_all_the_same(client: Client) -> None:
+def test_unreadable_call_is_listed(client: Client) -> None:
     client.call("POST", f"smsmessaging/v1/{{}}/outbound/{NUMBER}/requests", json=[1])
     last = client.control("calls")[-1]
 
@@ -256,7 +254,7 @@ def test_reset_fault_sends_rst_and_drop_fault_does_not(client: Client) -> None:
         _last_words(client, "rst")
 
 
-def test_an_idle_connection_is_closed_after_its_time() -> None:
+def test_idle_connection_is_closed_after_its_time() -> None:
     with Simulator(SimulatorSettings(keep_alive=0.05)) as simulator:
         port = int(simulator.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
@@ -296,7 +294,7 @@ def test_malformed_request_is_a_400(client: Client, sent: bytes) -> None:
         assert b"".join(iter(lambda: connection.recv(65_536), b"")).startswith(b"HTTP/1.1 400")
 
 
-def test_stopping_ends_calls_that_hang() -> None:
+def test_stop_ends_hanging_calls() -> None:
     simulator = Simulator()
     simulator.start()
     with Client(simulator.url) as client, ThreadPoolExecutor(1) as pool:
@@ -324,7 +322,7 @@ def _last_words(client: Client, text: str) -> bytes:
         return connection.recv(65_536)
 
 
-def test_a_call_that_hangs_is_in_flight_until_its_client_is_gone(client: Client) -> None:
+def test_call_that_hangs_is_in_flight_until_its_client_is_gone(client: Client) -> None:
     client.control("faults", [{"name": "accept-hang"}])
     with pytest.raises(NO_ANSWER):
         client.send("hangs", timeout=0.3)

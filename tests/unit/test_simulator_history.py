@@ -84,11 +84,11 @@ def test_missing_resource_is_a_404_with_the_providers_error(client: Client, path
     assert answer.json()["requestError"]["serviceException"]["messageId"] == "SVC2002"
 
 
-def test_an_account_without_messages_has_an_empty_list_of_threads(client: Client) -> None:
+def test_account_without_messages_has_an_empty_list_of_threads(client: Client) -> None:
     assert client.read().json()["smsThreadList"]["smsThread"] == []
 
 
-def test_a_plus_in_a_path_may_be_encoded(client: Client) -> None:
+def test_plus_in_a_path_may_be_encoded(client: Client) -> None:
     client.send("hi")
 
     assert texts(client.read(f"/%2B{REMOTE[1:]}/localAddresses/%2B{NUMBER[1:]}/messages")) == ["hi"]
@@ -104,7 +104,7 @@ def test_message_between_two_pages_does_not_shift_them(client: Client) -> None:
     assert texts(second) == ["1", "0"]
 
 
-def test_threads_come_in_pages_too(client: Client) -> None:
+def test_threads_are_paged(client: Client) -> None:
     for index in range(3):
         client.send(to=f"+1613555000{index}")
     first = client.read(max=2).json()["smsThreadList"]
@@ -115,7 +115,7 @@ def test_threads_come_in_pages_too(client: Client) -> None:
 
 
 @pytest.mark.parametrize("query", [{"next": "nonsense"}, {"max": "many"}, {"lastMessageTime": "noon"}])
-def test_queries_that_make_no_sense_are_refused(client: Client, query: dict[str, object]) -> None:
+def test_invalid_queries_are_refused(client: Client, query: dict[str, object]) -> None:
     client.send()
 
     assert client.read(THREAD + "/messages", **query).status_code == 400
@@ -130,7 +130,7 @@ def test_last_message_time_is_read_in_seconds_and_in_milliseconds(
     assert texts(client.read(THREAD + "/messages", lastMessageTime=since)) == ["20", "10"]
 
 
-def test_new_shows_only_what_no_page_has_shown(client: Client) -> None:
+def test_parameter_new_shows_only_unseen_messages(client: Client) -> None:
     client.send("ours")
     client.control("inbound", {"from": REMOTE, "message": "theirs"})
     first = texts(client.read(THREAD + "/messages", new="true"))
@@ -140,7 +140,7 @@ def test_new_shows_only_what_no_page_has_shown(client: Client) -> None:
     assert client.read(THREAD).json()["smsThread"]["threadDetails"]["new"] == 0
 
 
-def test_a_message_is_seen_only_after_the_lag(client: Client, clock: HandClock) -> None:
+def test_message_shows_only_after_the_lag(client: Client, clock: HandClock) -> None:
     client.control("settings", {"lag": 30})
     client.send("hi")
     message = f"{THREAD}/messages/{client.journal()[0]['message_id']}"
@@ -153,7 +153,7 @@ def test_a_message_is_seen_only_after_the_lag(client: Client, clock: HandClock) 
     assert texts(client.read(THREAD + "/messages")) == ["hi"]
 
 
-def test_a_trial_account_keeps_only_the_latest(client: Client) -> None:
+def test_trial_account_keeps_only_the_latest(client: Client) -> None:
     client.control("settings", {"history_cap": 2})
     client.send("0", to="+16135550000")
     client.send("1")
@@ -165,7 +165,7 @@ def test_a_trial_account_keeps_only_the_latest(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("units", "factor"), [("s", 1), ("mixed", 1), ("ms", 1000)])
-def test_times_come_in_the_units_that_are_set(client: Client, units: str, factor: int) -> None:
+def test_times_have_the_configured_unit(client: Client, units: str, factor: int) -> None:
     client.control("settings", {"units": units})
     client.send()
     (message,) = client.read(THREAD + "/messages").json()["smsMessageList"]["smsMessage"]
@@ -187,7 +187,7 @@ def test_status_changes_with_time_or_on_request(client: Client, clock: HandClock
     assert client.read(path).json() == {"status": "DeliveryImpossible"}
 
 
-def test_a_message_and_a_thread_can_be_deleted_once(client: Client) -> None:
+def test_message_and_a_thread_can_be_deleted_once(client: Client) -> None:
     client.send("one")
     client.send("two")
     one = client.journal()[0]["message_id"]
@@ -221,7 +221,7 @@ def test_settings_of_the_owner_are_not_changed_by_a_request(client: Client) -> N
 
 
 @pytest.mark.parametrize("path", ["/", "/_simulator", "/_simulator/"])
-def test_there_is_a_page_for_people_that_needs_nothing_from_elsewhere(client: Client, path: str) -> None:
+def test_html_page_needs_no_external_resources(client: Client, path: str) -> None:
     answer = requests.get(client.url + path, timeout=5)
 
     assert answer.headers["Content-Type"].startswith("text/html")

@@ -51,7 +51,7 @@ def open_channel(client: Client, url: str = "http://127.0.0.1:9/x", **changes: A
 # -- channels and subscriptions --------------------------------------------------------------------
 
 
-def test_a_channel_is_made_shown_listed_and_closed(client: Client) -> None:
+def test_channel_is_made_shown_listed_and_closed(client: Client) -> None:
     data = {"x-webhookURL": "http://127.0.0.1:9/x", "x-authorization": "Bearer secret"}
     made = open_channel(client, channelData=data)
     channel = made.json()["notificationChannel"]
@@ -73,7 +73,7 @@ def test_a_channel_is_made_shown_listed_and_closed(client: Client) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["", "/channelLifetime"])
-def test_a_lifetime_can_be_set_at_both_paths_and_ends_the_channel(
+def test_lifetime_can_be_set_at_both_paths_and_ends_the_channel(
     client: Client, clock: HandClock, suffix: str
 ) -> None:
     path = f"{CHANNELS}/{open_channel(client).json()['notificationChannel']['callbackURL']}"
@@ -101,7 +101,7 @@ def test_a_lifetime_can_be_set_at_both_paths_and_ends_the_channel(
         {"colour": "red"},
     ],
 )
-def test_a_channel_that_can_not_be_is_refused(client: Client, changes: dict[str, Any]) -> None:
+def test_invalid_channel_is_refused(client: Client, changes: dict[str, Any]) -> None:
     assert open_channel(client, **changes).status_code == 400
 
 
@@ -110,7 +110,7 @@ def test_foreign_webhook_hosts_are_accepted_only_if_configured() -> None:
         assert open_channel(client, "https://example.com/hook").status_code == 201
 
 
-def test_a_subscription_is_made_shown_listed_and_ended(client: Client) -> None:
+def test_subscription_is_made_shown_listed_and_ended(client: Client) -> None:
     channel_id = open_channel(client).json()["notificationChannel"]["callbackURL"]
     wish = {"callbackReference": {"notifyURL": channel_id}, "clientCorrelator": "c"}
     made = client.call("POST", SUBSCRIPTIONS, json={"subscription": wish})
@@ -130,7 +130,7 @@ def test_a_subscription_is_made_shown_listed_and_ended(client: Client) -> None:
     assert client.call("GET", SUBSCRIPTIONS).json()["subscriptionList"]["subscription"] == []
 
 
-def test_a_subscription_needs_a_channel_and_a_number_of_the_account(client: Client) -> None:
+def test_subscription_needs_a_channel_and_a_number_of_the_account(client: Client) -> None:
     channel_id = open_channel(client).json()["notificationChannel"]["callbackURL"]
     foreign = {"callbackReference": {"notifyURL": channel_id}, "destinationAddress": "+16130000000"}
     nowhere = {"callbackReference": {"notifyURL": "wh-none"}}
@@ -148,7 +148,7 @@ def test_delivery_receipts_are_not_supported(client: Client) -> None:
 # -- notifications ---------------------------------------------------------------------------------
 
 
-def test_an_inbound_sms_reaches_the_webhook_with_the_channels_authorization(
+def test_inbound_sms_reaches_the_webhook_with_the_channels_authorization(
     client: Client, webhook: Webhook
 ) -> None:
     client.subscribe(webhook.url, authorization="Bearer shared")
@@ -224,7 +224,7 @@ def test_deleted_message_is_notified_as_an_event(client: Client, webhook: Webhoo
     assert note["dateTime"] == 1_700_000_000_000
 
 
-def test_a_status_and_anything_else_can_be_posted(client: Client, webhook: Webhook) -> None:
+def test_status_and_anything_else_can_be_posted(client: Client, webhook: Webhook) -> None:
     client.subscribe(webhook.url)
     client.send()
     message_id = client.journal()[0]["message_id"]
@@ -241,7 +241,7 @@ def test_a_status_and_anything_else_can_be_posted(client: Client, webhook: Webho
     assert webhook.of_type("pingNotification") == [{"id": "p"}]
 
 
-def test_a_notification_is_posted_until_it_is_answered_2xx(client: Client, webhook: Webhook) -> None:
+def test_notification_is_posted_until_it_is_answered_2xx(client: Client, webhook: Webhook) -> None:
     webhook.statuses += [503, 302, 401]
     client.subscribe(webhook.url)
     client.control("inbound", {"from": REMOTE, "message": "hi"})
@@ -263,7 +263,7 @@ def test_without_retries_it_is_posted_once(client: Client, webhook: Webhook) -> 
     assert [note["attempts"] for note in client.control("notifications")] == [1, 1]
 
 
-def test_a_webhook_that_is_down_gets_it_when_it_is_up(client: Client) -> None:
+def test_unavailable_webhook_gets_the_notification_when_available(client: Client) -> None:
     client.subscribe("http://127.0.0.1:9/x")
     client.control("inbound", {"from": REMOTE, "message": "hi"})
     wait_until(lambda: client.control("notifications")[0]["attempts"] > 2)
@@ -282,7 +282,7 @@ def test_every_subscription_and_every_copy_is_one_post(client: Client, webhook: 
     assert list(ids.values()) == [4]
 
 
-def test_chance_can_change_their_order(client: Client, webhook: Webhook) -> None:
+def test_order_of_notifications_can_be_random(client: Client, webhook: Webhook) -> None:
     client.control("settings", {"notify_jitter": 0.2})
     client.subscribe(webhook.url)
     sent = [client.control("inbound", {"from": REMOTE, "message": "hi"})["message_id"] for _ in range(20)]
@@ -294,7 +294,7 @@ def test_chance_can_change_their_order(client: Client, webhook: Webhook) -> None
     assert notified != sent
 
 
-def test_a_closed_channel_hears_nothing(client: Client, webhook: Webhook) -> None:
+def test_closed_channel_receives_nothing(client: Client, webhook: Webhook) -> None:
     client.subscribe(webhook.url)
     channels = client.call("GET", CHANNELS).json()["notificationChannelList"]["notificationChannel"]
     client.call("DELETE", f"{CHANNELS}/{channels[0]['callbackURL']}")

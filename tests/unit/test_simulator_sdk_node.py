@@ -86,7 +86,7 @@ def create_message(sdk: NodeSdk, message: str = "hi", sender: str = NUMBER) -> t
     return sdk.send_request("POST", f"/cpaas/smsmessaging/v1/{{user}}/outbound/{sender}/requests", body)
 
 
-def test_a_message_of_the_sdk_is_sent_read_and_deleted(sdk: NodeSdk) -> None:
+def test_message_of_the_sdk_is_sent_read_and_deleted(sdk: NodeSdk) -> None:
     for sender in (NUMBER, "default"):
         status, answer = create_message(sdk, "Hi \u00e9", sender)
         request = answer["outboundSMSMessageRequest"]
@@ -101,7 +101,7 @@ def test_a_message_of_the_sdk_is_sent_read_and_deleted(sdk: NodeSdk) -> None:
     assert sdk.send_request("DELETE", THREAD) == (204, None)
 
 
-def test_a_channel_and_a_subscription_of_the_sdk_are_made_refreshed_and_removed(sdk: NodeSdk) -> None:
+def test_channel_and_a_subscription_of_the_sdk_are_made_refreshed_and_removed(sdk: NodeSdk) -> None:
     data = {"channelData": {"x-webhookURL": HOOK}, "channelType": "webhooks", "clientCorrelator": CORRELATOR}
     base = "/cpaas/notificationchannel/v1/{user}/channels"
     created, made = sdk.send_request("POST", base, {"notificationChannel": data})

@@ -101,7 +101,7 @@ def test_get_messages_in_thread_and_get_status(conversation: Any) -> None:
     assert conversation.get_status(THREAD | {"message_id": message["message_id"]}) == "DeliveredToNetwork"
 
 
-def test_delete_message_deletes_though_the_sdk_stumbles_over_the_204(conversation: Any) -> None:
+def test_delete_message_deletes_though_the_sdk_fails_on_the_204(conversation: Any) -> None:
     send(conversation)
     with pytest.raises(IndexError):
         conversation.delete_message(THREAD)

@@ -41,7 +41,7 @@ def code_of(answer: requests.Response) -> str:
 # -- tokens ----------------------------------------------------------------------------------------
 
 
-def test_both_grants_give_tokens_that_live_eight_hours(client: Client) -> None:
+def test_tokens_of_both_grants_are_valid_for_eight_hours(client: Client) -> None:
     password = {"grant_type": "password", "username": "a@example.com", "password": "p"}
     answers = [client.log_in(), client.log_in(**password)]
 
@@ -79,7 +79,7 @@ def test_without_the_openid_scope_there_is_no_id_token(client: Client) -> None:
     assert "id_token" not in answer.json()
 
 
-def test_a_token_counts_until_it_expires(client: Client, clock: HandClock) -> None:
+def test_token_counts_until_it_expires(client: Client, clock: HandClock) -> None:
     assert client.send().status_code == 201
 
     clock.pass_by(28_800)
@@ -88,7 +88,7 @@ def test_a_token_counts_until_it_expires(client: Client, clock: HandClock) -> No
     assert (expired.status_code, code_of(expired)) == (401, "SVC2003")
 
 
-def test_the_user_in_the_path_must_be_the_tokens(client: Client) -> None:
+def test_user_in_the_path_must_be_the_tokens(client: Client) -> None:
     client.user_id = "somebody-else"
 
     assert client.send().status_code == 403
@@ -97,7 +97,7 @@ def test_the_user_in_the_path_must_be_the_tokens(client: Client) -> None:
 # -- sends -----------------------------------------------------------------------------------------
 
 
-def test_an_accepted_send_is_answered_as_the_provider_does(client: Client) -> None:
+def test_accepted_send_is_answered_as_the_provider_does(client: Client) -> None:
     answer = client.send("Hi \U0001f44b", correlator=67893)
     (entry,) = client.journal()
     base = f"/cpaas/smsmessaging/v1/{client.user_id}/remoteAddresses"
@@ -127,7 +127,7 @@ def test_every_spelling_of_the_default_number_is_accepted(client: Client, sender
 
 
 @pytest.mark.parametrize("sender", ["+16130000000", "ACME", "16139998877"])
-def test_a_sender_that_is_not_owned_is_forbidden(client: Client, sender: str) -> None:
+def test_sender_that_is_not_owned_is_forbidden(client: Client, sender: str) -> None:
     answer = client.send(sender=sender)
 
     assert (answer.status_code, code_of(answer)) == (403, "POL0001")
@@ -160,7 +160,7 @@ def test_invalid_address_is_refused(client: Client, to: str) -> None:
         [],
     ],
 )
-def test_a_body_that_no_sdk_sends_is_refused(client: Client, request_body: object) -> None:
+def test_body_that_no_sdk_sends_is_refused(client: Client, request_body: object) -> None:
     path = "smsmessaging/v1/{}/outbound/default/requests"
     answers = [
         client.call("POST", path, json={"outboundSMSMessageRequest": request_body}),
@@ -172,14 +172,14 @@ def test_a_body_that_no_sdk_sends_is_refused(client: Client, request_body: objec
     assert {code_of(answer) for answer in answers} == {"SVC0002"}
 
 
-def test_a_body_that_does_not_say_json_is_a_415(client: Client) -> None:
+def test_body_that_does_not_say_json_is_a_415(client: Client) -> None:
     answer = client.call("POST", "smsmessaging/v1/{}/outbound/default/requests", data={"a": "b"})
 
     assert answer.status_code == 415
 
 
 @pytest.mark.parametrize(("mode", "statuses"), [("ignore", [201, 201]), ("dedupe", [201, 409])])
-def test_a_correlator_is_a_key_only_where_settings_say_so(
+def test_correlator_is_an_idempotency_key_only_if_configured(
     client: Client, mode: str, statuses: list[int]
 ) -> None:
     client.control("settings", {"correlator": mode})
@@ -215,7 +215,7 @@ def test_token_requests_at_the_same_time_are_counted(client: Client) -> None:
         assert client.control("stats")["token_requests"] == 4
 
 
-def test_a_send_counts_before_its_slow_answer(client: Client) -> None:
+def test_send_is_counted_before_its_slow_response(client: Client) -> None:
     client.control("settings", {"latency": 60})
     with pytest.raises(requests.ReadTimeout):
         client.send("slow", timeout=0.2)
@@ -265,6 +265,6 @@ def test_server_stops_on_request() -> None:
 
 
 @pytest.mark.parametrize("numbers", [(), ("nobody",)])
-def test_an_account_owns_numbers_that_are_numbers(numbers: tuple[str, ...]) -> None:
+def test_account_accepts_only_valid_numbers(numbers: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="number"):
         SimulatorSettings(numbers=numbers)

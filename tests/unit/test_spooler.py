@@ -171,7 +171,7 @@ def test_unconfirmed_event_is_spooled_and_removed_by_a_late_confirm(model: Model
     assert (model.metric("spool_kept_total"), model.metric("spool_drained_total")) == (2, 2)
 
 
-def test_a_broker_that_is_lost_is_not_waited_for(model: Model) -> None:
+def test_lost_broker_is_not_waited_for(model: Model) -> None:
     model.spooler._timeout = 60
     model.start()
     model.publisher.confirming.clear()
@@ -223,7 +223,7 @@ def test_events_of_an_earlier_process_are_flushed(model: Model) -> None:
     assert model.published() == ids(1, 2)
 
 
-def test_a_publisher_that_is_full_has_events_kept_and_drained_later() -> None:
+def test_events_of_a_full_publisher_are_spooled_and_flushed_later() -> None:
     model = Model(publisher=FakePublisher(capacity=2)).make().start()
     model.publisher.confirming.clear()
     model.take(*range(10))
@@ -308,9 +308,9 @@ def test_events_in_a_new_file_are_flushed_though_its_numbers_restart(model: Mode
     assert sorted(model.published()[-2:]) == ids(11, 12)
 
 
-@pytest.mark.parametrize("mended", [False, True])
+@pytest.mark.parametrize("fixed", [False, True])
 def test_event_refused_by_a_broken_spool_is_pending_until_the_broker_or_the_spool_has_it(
-    model: Model, mended: bool
+    model: Model, fixed: bool
 ) -> None:
     model.start()
     model.publisher.confirming.clear()
@@ -318,7 +318,7 @@ def test_event_refused_by_a_broken_spool_is_pending_until_the_broker_or_the_spoo
     model.take(1)
     wait_until(lambda: model.spooler._open or model.durable[1], what="a try of the spool")
     earlier_in_doubt = list(model.durable[1])
-    if mended:
+    if fixed:
         model.spool.broken = None
         decided = model.wait_durable(1)
         model.publisher.confirming.set()
@@ -330,7 +330,7 @@ def test_event_refused_by_a_broken_spool_is_pending_until_the_broker_or_the_spoo
     wait_until(lambda: model.spooler.status.problem is None, what="no more trouble")
 
     assert (earlier_in_doubt, decided) == ([], [True])
-    assert (model.published(), model.spool.commits > 0) == (ids(1), mended)
+    assert (model.published(), model.spool.commits > 0) == (ids(1), fixed)
 
 
 def test_confirmed_event_that_a_broken_spool_can_not_delete_is_published_once(model: Model) -> None:
@@ -347,7 +347,7 @@ def test_confirmed_event_that_a_broken_spool_can_not_delete_is_published_once(mo
     assert model.published() == ids(*range(200))
 
 
-def test_a_spool_that_can_not_be_opened_is_tried_again() -> None:
+def test_spool_that_can_not_be_opened_is_tried_again() -> None:
     model = Model()
     causes = ["/spool: another process has it"]
 
@@ -376,7 +376,7 @@ def test_a_spool_that_can_not_be_opened_is_tried_again() -> None:
     model.publisher.close()
 
 
-def test_a_full_spool_takes_nothing_more_until_something_is_out() -> None:
+def test_full_spool_refuses_events_until_one_is_flushed() -> None:
     model = Model().make(bounds=Bounds(max_bytes=2 * SIZE, max_age=3600)).start()
     model.publisher.available = False
     model.take(1, 2, 3)
@@ -422,7 +422,7 @@ def test_waiting_events_are_written_before_the_stop(model: Model) -> None:
     assert (model.spool.ids, model.spool.closed) == (ids(*range(50)), True)
 
 
-def test_how_it_fills_and_empties_is_logged_once(model: Model) -> None:
+def test_filling_and_emptying_are_logged_once(model: Model) -> None:
     with capture_logs() as lines:
         model.start()
         model.publisher.available = False

@@ -71,16 +71,16 @@ def test_json_within_the_bounds_is_read_as_by_the_json_module(body: bytes) -> No
     assert loads(body, max_depth=4) == json.loads(body)
 
 
-def test_a_lone_surrogate_is_kept() -> None:
+def test_lone_surrogate_is_kept() -> None:
     assert loads(b'"a\\ud800"', max_depth=1) == "a\ud800"
 
 
 @given(_VALUES)
-def test_any_value_comes_back_from_its_json(value: Any) -> None:
+def test_any_value_survives_a_json_round_trip(value: Any) -> None:
     assert loads(json.dumps(value).encode(), max_depth=64) == value
 
 
 @given(st.binary() | st.text(alphabet='[]{}":,0123456789eE.-+\\uNnul tfaI').map(str.encode))
-def test_no_body_raises_anything_else(body: bytes) -> None:
+def test_no_body_raises_another_error(body: bytes) -> None:
     with contextlib.suppress(NotStrictJSON):
         loads(body, max_depth=8)

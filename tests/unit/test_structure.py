@@ -26,13 +26,13 @@ def classes() -> list[tuple[Path, ast.ClassDef]]:
     ]
 
 
-def test_no_file_is_longer_than_one_idea_needs() -> None:
+def test_no_file_is_too_long() -> None:
     lengths = {path: path.read_text().count("\n") for path in ROOT.rglob("*.py")}
 
     assert {str(path): lines for path, lines in lengths.items() if lines > LINES} == {}
 
 
-def test_no_constructor_takes_more_parameters_than_one_remembers() -> None:
+def test_no_constructor_has_too_many_parameters() -> None:
     counts = {}
     for path, node in classes():
         for member in node.body:
@@ -45,7 +45,7 @@ def test_no_constructor_takes_more_parameters_than_one_remembers() -> None:
     assert {name: number for name, number in counts.items() if number > PARAMETERS} == {}
 
 
-def test_a_type_name_means_one_type() -> None:
+def test_names_of_types_are_unique() -> None:
     homes = defaultdict(set)
     for path, node in classes():
         homes[node.name].add(path)

@@ -63,5 +63,5 @@ def test_command_with_a_client_id_is_compared_before_it_is_published(known: obje
     assert (actions, result) == ([CheckBroker, FindContent, PublishCommand], SubmitResult.QUEUED)
 
 
-def test_another_command_of_the_same_id_is_never_offered() -> None:
+def test_another_command_with_the_same_id_is_never_published() -> None:
     assert carried_out(OWN, True, b"other") == ([CheckBroker, FindContent], SubmitResult.CONFLICTING)

@@ -32,7 +32,7 @@ def ready(
     )
 
 
-def test_a_command_is_published_byte_for_byte_and_found_by_the_same_id_by_a_worker() -> None:
+def test_command_is_published_byte_for_byte_and_found_by_the_same_id_by_a_worker() -> None:
     content = body(id="a", destination_address=["+16135550123", "+16135550124"])
     validated = ready(content, traceparent=TRACEPARENT)
     message = validated.message
@@ -73,9 +73,7 @@ def test_request_without_an_id_is_not_read(content: bytes, key: str | None, reas
 
 
 @pytest.mark.parametrize(("id_", "key"), [(".", None), ("..", None), (None, "."), (None, "..")])
-def test_an_id_that_clients_fold_out_of_a_path_is_not_valid_over_http(
-    id_: str | None, key: str | None
-) -> None:
+def test_id_that_clients_fold_out_of_a_path_is_not_valid_over_http(id_: str | None, key: str | None) -> None:
     with pytest.raises(CommandInvalid) as alone:
         ready(body(id=id_), key)
     with pytest.raises(CommandInvalid) as beside:
@@ -115,5 +113,5 @@ def test_invalid_trace_context_is_left_out(traceparent: str) -> None:
     assert ready(body(id="a"), traceparent=traceparent).message.headers == {}
 
 
-def test_neither_number_nor_text_shows_in_what_is_printed_of_it() -> None:
+def test_repr_shows_neither_number_nor_text() -> None:
     assert "16135550123" not in repr(ready(body(id="a"))) + repr(SubmittedCommand(body=body(id="a")))

@@ -224,7 +224,7 @@ ROWS = [
 @pytest.mark.parametrize(
     "asked", ROWS, ids=[f"{one.operation.value}-{one.status}-{number}" for number, one in enumerate(ROWS)]
 )
-def test_a_request_has_its_status_as_documented_and_is_reported_where_it_is_refused(asked: Row) -> None:
+def test_request_has_its_documented_status_and_is_reported_if_refused(asked: Row) -> None:
     behind = asked.behind
     with serving(behind, asked.server, **asked.endpoint) as client:
         status = client.send(asked.sent).status(head=asked.sent.startswith(b"HEAD"))
@@ -293,7 +293,7 @@ def test_openapi_validator_finds_errors() -> None:
     assert list(OpenAPIV31SpecValidator(document).iter_errors())
 
 
-def test_the_documented_bounds_are_those_in_force() -> None:
+def test_documented_bounds_are_those_in_force() -> None:
     said = OPERATIONS[SUBMIT]["requestBody"]["description"]
 
     assert f"at most {SubmitEndpointSettings(authorization=(SECRET,)).max_body // 1024} KiB" in said
@@ -342,7 +342,7 @@ def _closed(schema: Any) -> Any:
     return {**closed, "additionalProperties": False} if isinstance(schema.get("properties"), dict) else closed
 
 
-def test_the_documented_command_is_the_one_of_the_broker() -> None:
+def test_documented_command_is_the_one_of_the_broker() -> None:
     assert SCHEMAS["Command"] == command_schema()
 
 
@@ -362,7 +362,7 @@ def test_idempotency_key_matches_the_contract_exactly_if_the_command_api_accepts
     assert (re.search(_key_pattern(), key) is not None) == (read_key(key.encode("latin-1")) is not None)
 
 
-def test_the_secret_is_documented_as_the_header_that_is_compared() -> None:
+def test_secret_is_documented_as_the_header_that_is_compared() -> None:
     (name,) = CONTRACT["security"][0]
     scheme = CONTRACT["components"]["securitySchemes"][name]
 
@@ -372,7 +372,7 @@ def test_the_secret_is_documented_as_the_header_that_is_compared() -> None:
 # --- beyond the table ---------------------------------------------------------------------------------------------
 
 
-def test_a_queued_command_is_answered_with_its_id_and_where_to_ask_for_it() -> None:
+def test_queued_command_is_answered_with_its_id_and_location() -> None:
     behind = Behind()
     with serving(behind) as client:
         client.send(wire(body=b'{"id":"x"}', traceparent="00-1")).status()
@@ -413,7 +413,7 @@ def test_known_command_is_shown_and_not_cached() -> None:
         "...",
     ],
 )
-def test_a_client_that_follows_where_to_ask_asks_for_the_same_command(id_: str) -> None:
+def test_location_of_a_queued_command_leads_to_that_command(id_: str) -> None:
     behind = Behind()
     behind.id = id_
     with serving(behind) as client:
@@ -450,7 +450,7 @@ def test_a_client_that_follows_where_to_ask_asks_for_the_same_command(id_: str) 
         ("17", "17"),
     ],
 )
-def test_a_key_is_read_with_quotes_and_without(header: str, key: str | None) -> None:
+def test_key_is_read_with_quotes_and_without(header: str, key: str | None) -> None:
     assert read_key(header.encode("latin-1")) == key
 
 

@@ -115,7 +115,7 @@ def counted(metrics: Metrics) -> dict[tuple[str, int], float]:
     return {key: value for key, value in found.items() if value}
 
 
-def test_a_confirmed_command_is_queued_and_leaves_one_line_without_number_or_text(metrics: Metrics) -> None:
+def test_confirmed_command_is_queued_and_leaves_one_line_without_number_or_text(metrics: Metrics) -> None:
     one_shot = FakeOffering()
     id_, result, lines = take(make(one_shot, metrics), SubmittedCommand(body=BODY, client="192.0.2.1"))
     (line,) = lines
@@ -174,7 +174,7 @@ def test_late_confirm_is_ignored(metrics: Metrics) -> None:
     assert counted(metrics) == {("submit", 503): 1}
 
 
-def test_an_id_that_the_ledger_knows_with_other_content_is_a_conflict(metrics: Metrics) -> None:
+def test_id_that_the_ledger_knows_with_other_content_is_a_conflict(metrics: Metrics) -> None:
     one_shot = FakeOffering()
     submitting = make(one_shot, metrics, FakeLookups(record_of(b"another")))
 

@@ -139,7 +139,7 @@ BOTH: list[Any] = [channel("c1"), subscription("s1", "c1"), subscription("s2", "
         ([], BOTH, ["keep c1", "keep s1"]),
     ],
 )
-def test_the_plan_makes_what_is_missing_and_removes_what_is_there_twice(
+def test_plan_creates_missing_and_removes_duplicate_subscriptions(
     numbers: list[str], things: list[Any], steps: list[str]
 ) -> None:
     assert planned(declared(*numbers), *things) == [_in_full(step) for step in steps]
@@ -203,7 +203,7 @@ def test_pruning_removes_stale_channels_of_the_bridge(things: list[Any], steps: 
         ([], [*BOTH[:2], STALE, subscription("s9", "c9")], ["remove s9: stale", "remove c9: URL"]),
     ],
 )
-def test_nothing_goes_before_what_takes_its_place_is_there(
+def test_replacement_is_created_before_the_old_one_is_deleted(
     numbers: list[str], things: list[Any], steps: list[str]
 ) -> None:
     assert planned(declared(*numbers), *things, prune=True, now=True) == [_in_full(step) for step in steps]

@@ -94,14 +94,14 @@ def test_missing_subscription_is_created_again(provider: Notifying, vanished: st
     assert {one.notify for one in present.subscriptions} == {present.channels[0].callback}
 
 
-def test_a_number_that_is_refused_costs_the_others_nothing(provider: Notifying) -> None:
+def test_refused_number_does_not_affect_other_numbers(provider: Notifying) -> None:
     steps = sync(provider, declared("+16135550000", OTHER))
 
     assert did(steps) == [("make", "channel"), ("fail", "subscription"), ("make", "subscription")]
     assert numbers_of(read_state(provider)) == [OTHER]
 
 
-def test_after_a_rotation_only_the_new_authorization_is_left(provider: Notifying) -> None:
+def test_rotation_leaves_only_the_new_authorization(provider: Notifying) -> None:
     sync(provider, declared(authorizations=("old",)))
     kept = did(sync(provider, declared(authorizations=("new", "old"))))
     pruned = sync(provider, declared(authorizations=("new", "old")), prune=True)
@@ -127,7 +127,7 @@ def test_another_url_leaves_the_old_channel_until_it_is_pruned(provider: Notifyi
     assert len(left.subscriptions) == 1
 
 
-def test_while_a_number_has_no_other_subscription_not_even_pruning_takes_the_stale_one() -> None:
+def test_stale_subscription_is_kept_by_pruning_while_it_is_the_only_one() -> None:
     provider = FakeAccount()
     sync(provider, declared(NUMBER, OTHER, url="http://127.0.0.1:9/old"))
     provider.numbers.discard(OTHER)

@@ -53,7 +53,7 @@ def test_action_after_an_exit(code: int, lived: float, deaths: int, consequence:
     assert after_exit(code, lived=lived, deaths=deaths) == consequence
 
 
-def test_the_exit_code_that_ends_all_is_that_of_the_system() -> None:
+def test_configuration_exit_code_is_that_of_the_system() -> None:
     assert os.EX_CONFIG == EX_CONFIG
 
 
@@ -327,7 +327,7 @@ def test_supervisor_survives_any_end_of_its_processes() -> None:
     assert asked("/livez", Process(1, None, "starting")).status == 200
 
 
-def test_metrics_that_are_not_whole_are_left_out() -> None:
+def test_incomplete_metrics_are_left_out() -> None:
     whole = generate_openmetrics(Metrics(version="1").registry).decode()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     registry.register(Merged({1: whole[: len(whole) // 2], 2: whole, 3: ""}))

@@ -52,7 +52,7 @@ def trusting(certificate: Path) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_notification_comes_in_over_tls_with_a_cipher_that_authenticates(
+def test_notification_is_accepted_over_tls_with_an_authenticated_cipher(
     port: int, files: tuple[Path, Path], version: ssl.TLSVersion
 ) -> None:
     context = trusting(files[0])
@@ -81,7 +81,7 @@ def test_old_ciphers_and_plain_http_are_not_served(port: int, files: tuple[Path,
 
 @pytest.mark.parametrize("with_key", [True, False])
 @pytest.mark.parametrize("group", [FFDHE2048, FFDHE8192])
-def test_a_group_that_costs_much_more_than_an_elliptic_curve_is_not_served(
+def test_expensive_key_exchange_group_is_not_served(
     port: int, files: tuple[Path, Path], group: int, with_key: bool
 ) -> None:
     with Client(port) as client:
@@ -120,7 +120,7 @@ def test_clients_without_a_handshake_are_disconnected_and_delay_no_other(files: 
     assert (good, ended) == (204, 50)
 
 
-def test_an_address_is_one_before_and_after_its_handshake_on_a_socket_for_both_kinds(
+def test_address_is_the_same_before_and_after_the_handshake_on_a_dual_stack_socket(
     files: tuple[Path, Path],
 ) -> None:
     serves = server(*files, host="::", peers=Peers(each=1))
@@ -134,7 +134,7 @@ def test_an_address_is_one_before_and_after_its_handshake_on_a_socket_for_both_k
     serves.stop(1)
 
 
-def test_silent_connections_count_from_their_first_moment(files: tuple[Path, Path]) -> None:
+def test_silent_connections_count_from_their_accept(files: tuple[Path, Path]) -> None:
     serves = server(*files, max_connections=20)
     port = serves.start()
 
@@ -153,7 +153,7 @@ def test_silent_connections_count_from_their_first_moment(files: tuple[Path, Pat
     serves.stop(1)
 
 
-def test_a_stop_waits_for_no_handshake(files: tuple[Path, Path]) -> None:
+def test_stop_does_not_wait_for_handshakes(files: tuple[Path, Path]) -> None:
     serves = server(*files)
     port = serves.start()
     with socket.create_connection(("127.0.0.1", port)) as silent:
@@ -190,7 +190,7 @@ def test_request_with_the_last_handshake_packet_is_answered(files: tuple[Path, P
 
 
 @pytest.mark.parametrize("missing", ["certificate", "key"])
-def test_a_file_that_can_not_be_read_is_named(files: tuple[Path, Path], tmp_path: Path, missing: str) -> None:
+def test_unreadable_file_is_named(files: tuple[Path, Path], tmp_path: Path, missing: str) -> None:
     gone = tmp_path / "gone.pem"
     pair = (gone, files[1]) if missing == "certificate" else (files[0], gone)
 
@@ -204,7 +204,7 @@ def test_a_file_that_can_not_be_read_is_named(files: tuple[Path, Path], tmp_path
 
 
 @pytest.mark.parametrize("wrong", ["no certificate", "another's key", "no key", "a passphrase"])
-def test_files_that_do_not_go_together_are_refused_without_a_question_on_the_terminal(
+def test_mismatched_or_encrypted_files_are_refused_without_a_prompt(
     files: tuple[Path, Path], tmp_path: Path, wrong: str
 ) -> None:
     certificate, key = make_certificate(tmp_path, passphrase="plum" if wrong == "a passphrase" else None)

@@ -59,7 +59,7 @@ def quoted(page: str, pattern: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_each_command_is_one(page: str) -> None:
+def test_each_command_exists(page: str) -> None:
     blocks = re.findall(r"^ *```(?:sh|console)$(.*?)^ *```$", PAGES[page], flags=re.DOTALL | re.MULTILINE)
     in_blocks = re.findall(
         r"^ *(?:\$ |.* exec \S+ |.* -- |\S*/bin/)?(bridge [a-z].*)$", "\n".join(blocks), re.MULTILINE
@@ -76,7 +76,7 @@ def test_each_command_is_one(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_each_setting_and_each_word_of_the_log_is_one(page: str) -> None:
+def test_each_setting_and_each_log_event_exists(page: str) -> None:
     names = quoted(page, r"[a-z_]+\.[a-z_]+( = .*)?")
     unknown = [
         name for name in names
@@ -90,7 +90,7 @@ def test_each_setting_and_each_word_of_the_log_is_one(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_each_metric_is_one(page: str) -> None:
+def test_each_metric_exists(page: str) -> None:
     names = {name.partition("{")[0] for name in quoted(page, r"sms_bridge_\w+(\{.*\})?")}
     metrics = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
@@ -98,7 +98,7 @@ def test_each_metric_is_one(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_each_part_of_a_page_that_is_linked_is_there(page: str) -> None:
+def test_each_linked_section_exists(page: str) -> None:
     for target, part in re.findall(r"\]\(([\w/-]+)?(?:\.md)?#([\w-]+)\)", PAGES[page]):
         text = (ROOT / "docs" / f"{target or page}.md").read_text(encoding="utf-8")
         headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
@@ -106,7 +106,7 @@ def test_each_part_of_a_page_that_is_linked_is_there(page: str) -> None:
         assert part in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_each_page_and_section_that_the_code_names_is_there() -> None:
+def test_each_page_and_section_named_in_the_code_exists() -> None:
     named = {
         *re.findall(r"\b(docs/[\w/-]+\.md)(?:, ([A-Z][\w -]+))?", CODE),
         *((page, section) for section, page in re.findall(r"see ([A-Z][\w ]+) in (docs/[\w/-]+\.md)", CODE)),

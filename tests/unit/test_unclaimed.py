@@ -50,7 +50,7 @@ def test_unrecognizable_text_is_no_proof_of_absence(name: str) -> None:
     assert isinstance(judge(shown, text=UNKNOWN[name]), Undetermined)
 
 
-def test_a_notification_of_another_text_is_no_proof_of_absence_either() -> None:
+def test_notification_of_another_text_is_no_proof_of_absence_either() -> None:
     # The ledger has no text of it.
     stored_event = message(text="[hidden]")
 
@@ -88,7 +88,7 @@ def test_message_in_the_spelling_of_another_submission_in_doubt_is_left_to_it_at
     assert judge(shown, text=ours, others=(other(theirs, in_doubt=False),)) == Found(message=shown)
 
 
-def test_a_message_of_another_submissions_text_is_left_to_it() -> None:
+def test_message_of_another_submissions_text_is_left_to_it() -> None:
     two = message(text="two")
 
     assert judge(two, others=(other("two"),)) == NotInHistory()
@@ -103,7 +103,7 @@ def test_only_one_of_two_messages_belongs_to_the_other_submission() -> None:
     assert judge(*twice, others=(other("two"), other("two"))) == NotInHistory()
 
 
-def test_another_submission_of_another_time_explains_nothing() -> None:
+def test_submission_of_another_time_explains_no_message() -> None:
     long_ago = other("two", since=-5_000.0, until=-5_000.0, in_doubt=False)
 
     assert isinstance(judge(message(text="two"), others=(long_ago,)), Undetermined)
@@ -136,7 +136,7 @@ def test_message_with_too_little_text_is_neither_taken_nor_left_to_another_perma
     assert judge(message(text="\U0001f389"), text=ours, others=(other("\U0001f389"),)) == NotInHistory()
 
 
-def test_a_message_known_by_notification_alone_is_left_to_no_other_submission() -> None:
+def test_message_known_by_notification_alone_is_left_to_no_other_submission() -> None:
     cut = "A text of some length that a gateway may well have cut off, 1"
     ours, ended = f"{cut}2", other(cut, in_doubt=False)
     shown = message(text=cut)
@@ -157,7 +157,7 @@ def test_unrecognized_message_decides_nothing_while_its_call_may_be_in_flight() 
 
 
 @pytest.mark.parametrize(("shown", "theirs"), [("[hidden]", "two"), ("hi", "hi")])
-def test_a_call_that_does_not_end_is_waited_for_less_and_less_often(shown: str, theirs: str) -> None:
+def test_endless_call_is_checked_with_growing_pauses(shown: str, theirs: str) -> None:
     now, lookups = NOW + FIRST_LOOKUP, 0
     while now < NOW + 86_400:
         lookup_result = judge(message(text=shown), others=(calling(theirs),), now=now)
@@ -181,7 +181,7 @@ def test_likely_match_waits_for_all_candidates_and_then_each_is_taken_once() -> 
     )
 
 
-def test_with_a_likely_message_for_each_none_waits() -> None:
+def test_submissions_with_a_likely_match_each_do_not_wait() -> None:
     both = message("m-1", text=SHOWN), message("m-2", text=SHOWN)
 
     assert judge(*both, text=EMOJI, others=(other("Well done \U0001f60e!"),), now=NOW + 2) == Found(
@@ -240,7 +240,7 @@ def explained(messages: list[Evidence], others: list[Other]) -> bool:
 @given(
     text=TEXTS, messages=MESSAGES, others=OTHERS, elapsed=st.floats(0, 400), taken=st.sets(st.integers(0, 4))
 )
-def test_absence_is_said_only_where_each_message_is_another_submissions(
+def test_not_found_requires_that_each_message_belongs_to_another_submission(
     text: str, messages: list[Evidence], others: list[Other], elapsed: float, taken: set[int]
 ) -> None:
     owned = frozenset(f"m-{number}" for number in taken)
@@ -270,7 +270,7 @@ def test_absence_is_said_only_where_each_message_is_another_submissions(
     elapsed=st.floats(0, 400),
     order=st.randoms(use_true_random=False),
 )
-def test_the_order_in_which_messages_and_submissions_come_changes_nothing(
+def test_order_of_messages_and_submissions_changes_nothing(
     text: str, messages: list[Evidence], others: list[Other], elapsed: float, order: Random
 ) -> None:
     lookup_result = judge(*messages, text=text, others=tuple(others), now=NOW + elapsed)
@@ -281,7 +281,7 @@ def test_the_order_in_which_messages_and_submissions_come_changes_nothing(
 
 
 @given(messages=MESSAGES, others=OTHERS, text=TEXTS)
-def test_looking_comes_to_an_end(text: str, messages: list[Evidence], others: list[Other]) -> None:
+def test_lookups_end(text: str, messages: list[Evidence], others: list[Other]) -> None:
     ended = [one for one in others if not one.is_calling]
     lookup_result, now = judge(*messages, text=text, others=tuple(ended), now=NOW), NOW
     for _ in range(100):

@@ -93,7 +93,7 @@ def test_declared_subscription_is_created_at_start_and_again_when_missing(
     assert sample(metrics, "subscriptions_missing") == 0
 
 
-def test_a_cancellation_has_everything_checked_at_once(
+def test_cancellation_starts_a_check_at_once(
     account: FakeAccount, keep: Callable[..., SubscriptionReconciler]
 ) -> None:
     # The first check finds everything correct: the next one is almost an hour later.
@@ -137,7 +137,7 @@ def test_refused_subscription_is_reported_missing_and_created_once_possible(
         ZeroDivisionError(),
     ],
 )
-def test_a_check_that_fails_is_tried_again_and_said(
+def test_failed_check_is_repeated_and_logged(
     account: FakeAccount, metrics: Metrics, keep: Callable[..., SubscriptionReconciler], error: Exception
 ) -> None:
     account.broken = error
@@ -204,7 +204,7 @@ def test_unrecognizable_subscription_is_missing_and_not_duplicated(
     assert not [line for line in lines if "hunter2" in str(line)]
 
 
-def test_several_watches_end_with_one_of_each(
+def test_several_reconcilers_end_with_one_channel_and_one_subscription(
     account: FakeAccount, keep: Callable[..., SubscriptionReconciler]
 ) -> None:
     watches = [keep(NUMBER, OTHER) for _ in range(4)]

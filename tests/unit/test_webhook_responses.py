@@ -187,7 +187,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("asked", ROWS, ids=[f"{one.status}-{number}" for number, one in enumerate(ROWS)])
-def test_a_request_has_its_status_as_documented_and_is_counted_with_it(asked: Row) -> None:
+def test_request_has_its_documented_status_and_is_counted_with_it(asked: Row) -> None:
     publisher, metrics, clock = FakePublisher(), Metrics(version="0.0.0"), SystemClock()
     publisher.available = asked.available
     report = NotificationReport(metrics, clock)
@@ -257,7 +257,7 @@ def test_every_documented_status_is_answered_in_a_row_and_every_response_is_docu
     assert responses - UNDOCUMENTED <= set(RESPONSES)
 
 
-def test_the_documented_bounds_are_those_in_force() -> None:
+def test_documented_bounds_are_those_in_force() -> None:
     said = POST["requestBody"]["description"]
 
     assert f"At most {SETTINGS.max_body // 1024} KiB" in said
@@ -274,14 +274,14 @@ def test_every_notification_that_is_read_is_documented() -> None:
     assert sorted(key for required in keys for key in required) == sorted(notifications._READERS)
 
 
-def test_the_secret_is_documented_as_the_header_that_is_compared() -> None:
+def test_secret_is_documented_as_the_header_that_is_compared() -> None:
     (name,) = CONTRACT["security"][0]
     scheme = CONTRACT["components"]["securitySchemes"][name]
 
     assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "Authorization")
 
 
-def test_an_empty_authorization_is_refused_at_the_start() -> None:
+def test_empty_authorization_is_refused_at_the_start() -> None:
     with pytest.raises(ValueError, match="empty authorization"):
         EndpointSettings(path=PATH, authorization=(SECRET, b""))
     assert "tangerine" not in repr(EndpointSettings(path=PATH, authorization=(SECRET,)))
@@ -330,7 +330,7 @@ def taker() -> Taker:
 
 
 @pytest.mark.parametrize("peer", ["198.51.100.7", "2001:db8::7", "203.0.113.7", None])
-def test_a_peer_that_is_no_proxy_is_the_client(peer: str | None) -> None:
+def test_peer_that_is_no_proxy_is_the_client(peer: str | None) -> None:
     refused: list[tuple[int, str | None]] = []
     asked = Request("POST", PATH.encode(), {b"x-forwarded-for": b"198.51.100.7"}, keeps_alive=True)
     asked.peer = peer  # which a test can't choose over a connection
@@ -385,7 +385,7 @@ def test_body_in_pieces_is_accepted_whole_and_incomplete_body_is_not(taker: Take
     assert taker.taken == [b'{"a":{}}']
 
 
-def test_behind_too_many_notifications_there_is_room_again(taker: Taker) -> None:
+def test_capacity_returns_after_too_many_notifications(taker: Taker) -> None:
     taker.holds = True
     server = taker.serve(max_in_flight=2)
     port = server.start()
@@ -404,7 +404,7 @@ def test_behind_too_many_notifications_there_is_room_again(taker: Taker) -> None
 
 
 @pytest.mark.parametrize("data", [request(), request(b"Content-Length: 99")], ids=["whole", "half"])
-def test_a_request_that_a_stop_cuts_off_is_answered_503(taker: Taker, data: bytes) -> None:
+def test_request_that_a_stop_cuts_off_is_answered_503(taker: Taker, data: bytes) -> None:
     taker.holds = True
     server = taker.serve()
     with Client(server.start()) as client:
@@ -435,7 +435,7 @@ def stall() -> Iterator[int]:
     media_type=st.one_of(st.none(), st.just(b"application/json"), VALUES),
     query=st.binary(max_size=200),
 )
-def test_no_request_is_ever_answered_500_or_echoed(
+def test_no_request_is_answered_500_or_echoed(
     stall: int, body: bytes, authorization: bytes | None, media_type: bytes | None, query: bytes
 ) -> None:
     fields = {

@@ -46,7 +46,7 @@ class HurriedGateway(NoGateway):
         return True
 
 
-def test_a_call_there_was_no_time_for_is_no_attempt_no_event_and_not_the_providers_fault() -> None:
+def test_call_without_remaining_time_is_not_an_attempt_an_event_or_a_failure() -> None:
     crashed = threading.Event()
     publisher, source, gateway = FakePublisher(), IdleSource(), HurriedGateway(missed=DOWN_AFTER + 1)
     worker = worker_on(MemoryLedger(), crashed, publisher, gateway)
@@ -109,7 +109,7 @@ class RefusingGateway(NoGateway):
         return accepted(submission.command_id)
 
 
-def test_submission_that_the_account_is_refused_for_lets_others_go_first() -> None:
+def test_submission_refused_for_the_account_lets_others_go_first() -> None:
     crashed = threading.Event()
     publisher, source, gateway = FakePublisher(), IdleSource(), RefusingGateway("a", times=1)
     worker = worker_on(MemoryLedger(), crashed, publisher, gateway)
@@ -189,14 +189,14 @@ def test_attempt_in_doubt_is_a_warning_without_text_of_the_provider() -> None:
     assert "6131234567" not in str(failed)
 
 
-def test_a_message_that_was_sent_is_no_warning() -> None:
+def test_sent_message_is_not_a_warning() -> None:
     (ended,) = lines_of(accepted("m"))
 
     assert (ended["event"], ended["outcome"], ended["log_level"]) == ("submission.ended", "sent", "info")
     assert "error" not in ended
 
 
-def test_a_command_that_is_invalid_is_a_warning_with_its_id() -> None:
+def test_command_that_is_invalid_is_a_warning_with_its_id() -> None:
     (invalid,) = lines_of(accepted("m"), "20261130001234", send_at="tomorrow")
 
     assert (invalid["event"], invalid["log_level"]) == ("command.invalid", "warning")

@@ -95,7 +95,7 @@ class SlowGateway(NoGateway):
         return accepted("m")
 
 
-def test_a_stop_files_the_answer_it_waits_for_though_another_claim_found_no_ledger() -> None:
+def test_stop_records_a_pending_response_though_another_claim_found_no_ledger() -> None:
     ledger, gateway, crashed = FailingLedger(), SlowGateway(), threading.Event()
     publisher, source = FakePublisher(), IdleSource()
     worker = worker_on(ledger, crashed, publisher, gateway, concurrency=2)
@@ -120,7 +120,7 @@ def test_a_stop_files_the_answer_it_waits_for_though_another_claim_found_no_ledg
     assert [delivery.tag for delivery in source.requeued] == [(1, 2)]
 
 
-def test_a_crash_ends_the_process_at_once_and_settles_nothing() -> None:
+def test_crash_ends_the_process_at_once_and_settles_nothing() -> None:
     crashed = threading.Event()
     publisher, source = FakePublisher(), IdleSource()
     worker = worker_on(BrokenLedger(), crashed, publisher)

@@ -134,7 +134,7 @@ def running_loop(ledger: PickyLedger, work: Idle, clocks: Clocks) -> Iterator[Wo
     assert not crashed.is_set()
 
 
-def test_a_change_that_the_ledger_refuses_costs_its_own_command_alone_and_others_stay_whole() -> None:
+def test_change_that_the_ledger_refuses_fails_its_command_only() -> None:
     ledger, got = PickyLedger(), dict[str, object]()
     changes = [Note("a", "1"), Note("bad", "2"), Note("bad", "3"), Note("b", "4"), Note("b", "5")]
 
@@ -166,7 +166,7 @@ def test_work_is_notified_of_an_unavailable_ledger_and_a_refusal_shows_its_retur
 
 
 @pytest.mark.parametrize("busy", [True, False])
-def test_a_ledger_that_is_another_one_by_now_ends_the_process_at_once_also_an_idle_one(*, busy: bool) -> None:
+def test_replaced_ledger_ends_the_process_at_once_also_when_idle(*, busy: bool) -> None:
     ledger, unusable, got = PickyLedger(), threading.Event(), list[object]()
     it = make_loop(ledger, Clocks(), on_unusable=unusable.set)
     it.open(Idle())
@@ -208,7 +208,7 @@ def test_stop_past_its_deadline_ends_without_the_ledger() -> None:
     assert ledger.failures_left > 900
 
 
-def test_a_clock_that_is_set_is_noted_in_the_ledger_and_what_is_planned_moves_with_it() -> None:
+def test_clock_step_is_recorded_in_the_ledger_and_planned_times_move_with_it() -> None:
     ledger, work, clocks = PickyLedger(), Idle(), Clocks()
     with running_loop(ledger, work, clocks):
         clocks.ahead += 86_400

@@ -132,7 +132,7 @@ def test_nothing_is_consumed_while_nothing_can_be_published() -> None:
         assert set(it.confirmed().values()) == {1}
 
 
-def test_a_confirm_that_is_late_stops_claims_and_ends_no_consumer() -> None:
+def test_late_confirm_pauses_claims_and_does_not_end_the_consumer() -> None:
     with scene() as it:
         it.publisher.stalled, it.publisher.available = True, False
         it.send()

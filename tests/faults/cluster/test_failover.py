@@ -39,7 +39,7 @@ def wait_for_standby(primary: Postgres, names: str) -> None:
     )
 
 
-def test_a_failover_to_a_synchronous_standby_costs_the_failover_alone(
+def test_failover_to_a_synchronous_standby_costs_its_duration_only(
     own_pair: tuple[Postgres, Postgres], make_cluster_scenario: MakeClusterScenario
 ) -> None:
     primary, standby = own_pair
@@ -56,7 +56,7 @@ def test_a_failover_to_a_synchronous_standby_costs_the_failover_alone(
         scenario.kept(within=120)
 
 
-def test_a_failover_to_a_standby_that_lags_repeats_no_sms_though_publishers_repeat_commands(
+def test_failover_to_a_lagging_standby_repeats_no_sms_when_commands_are_repeated(
     own_pair: tuple[Postgres, Postgres], make_cluster_scenario: MakeClusterScenario
 ) -> None:
     primary, standby = own_pair
@@ -80,7 +80,7 @@ def test_a_failover_to_a_standby_that_lags_repeats_no_sms_though_publishers_repe
         scenario.kept(within=180)
 
 
-def test_an_old_primary_that_comes_back_unfenced_is_refused(
+def test_returning_unfenced_old_primary_is_refused(
     own_pair: tuple[Postgres, Postgres], make_cluster_scenario: MakeClusterScenario
 ) -> None:
     old, new = own_pair

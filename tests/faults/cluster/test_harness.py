@@ -36,7 +36,7 @@ def cluster() -> Iterator[Cluster]:
         cluster.stop()
 
 
-def test_a_queue_has_a_member_on_each_node_and_its_leader_can_be_moved(cluster: Cluster) -> None:
+def test_queue_has_a_member_on_each_node_and_its_leader_can_be_moved(cluster: Cluster) -> None:
     vhost = cluster.new_vhost()
     with BrokerClient(cluster.nodes[1].url(vhost)) as peer:
         peer.declare_queue("q", QUORUM)
@@ -53,7 +53,7 @@ def test_a_queue_has_a_member_on_each_node_and_its_leader_can_be_moved(cluster: 
     cluster.roll(cluster.nodes[0])
 
 
-def test_a_node_that_is_cut_off_stays_silent_and_pauses(cluster: Cluster) -> None:
+def test_node_that_is_cut_off_stays_silent_and_pauses(cluster: Cluster) -> None:
     if not network_namespaces.allowed():
         pytest.skip(NO_NAMESPACES)
     vhost = cluster.new_vhost()

@@ -82,7 +82,7 @@ def test_queues_of_one_node_are_found_until_they_are_grown_and_named_when_it_die
     assert f"the member on {others[1].name} is not online: start RabbitMQ on" in one_offline.stdout
 
 
-def test_a_cluster_that_grows_from_one_node_to_three_under_load_loses_nothing(
+def test_cluster_that_grows_from_one_node_to_three_under_load_loses_nothing(
     alone: Cluster, tmp_path: Path, postgresql_url: str, request: pytest.FixtureRequest
 ) -> None:
     """The steps of docs/cluster.md, "From one node to three", in their order."""

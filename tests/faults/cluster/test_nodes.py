@@ -56,7 +56,7 @@ def lead_beside_workers(cluster: Cluster, scenario: ClusterScenario) -> Broker:
 
 
 @pytest.mark.parametrize("which", ["leader", "follower"])
-def test_a_killed_node_costs_nothing(
+def test_killed_node_costs_nothing(
     which: str, cluster: Cluster, make_cluster_scenario: MakeClusterScenario
 ) -> None:
     with make_cluster_scenario(f"{which} killed, back after {DOWN:g} s") as scenario:
@@ -87,9 +87,7 @@ def test_two_killed_nodes_stop_sending_until_they_are_back(
         scenario.kept(within=180)
 
 
-def test_a_rolling_restart_costs_nothing(
-    cluster: Cluster, make_cluster_scenario: MakeClusterScenario
-) -> None:
+def test_rolling_restart_costs_nothing(cluster: Cluster, make_cluster_scenario: MakeClusterScenario) -> None:
     with make_cluster_scenario("rolling restart of all three nodes") as scenario:
         scenario.start_all()
         scenario.load(LOAD, RATE)
@@ -100,7 +98,7 @@ def test_a_rolling_restart_costs_nothing(
         scenario.kept(within=120)
 
 
-def test_a_frozen_leader_stops_sending_for_an_election_alone(
+def test_frozen_leader_stops_sending_for_an_election_only(
     cluster: Cluster, make_cluster_scenario: MakeClusterScenario
 ) -> None:
     with make_cluster_scenario(f"leader frozen for {FROZEN:g} s") as scenario:
@@ -117,7 +115,7 @@ def test_a_frozen_leader_stops_sending_for_an_election_alone(
 
 
 @pytest.mark.parametrize("from_what", list(CUT_OFF))
-def test_a_leader_that_is_cut_off_stops_sending_for_an_election_alone(
+def test_isolated_leader_stops_sending_for_an_election_only(
     from_what: str, cluster: Cluster, make_cluster_scenario: MakeClusterScenario
 ) -> None:
     if not network_namespaces.allowed():
@@ -139,7 +137,7 @@ def test_a_leader_that_is_cut_off_stops_sending_for_an_election_alone(
         scenario.assert_stood_still(AT_MOST_CUT_OFF)
 
 
-def test_a_frozen_worker_costs_what_it_holds_its_time_alone(
+def test_frozen_worker_delays_only_its_own_commands(
     cluster: Cluster, make_cluster_scenario: MakeClusterScenario
 ) -> None:
     with make_cluster_scenario(f"worker frozen for {FROZEN:g} s, lease 20 s") as scenario:
@@ -152,7 +150,7 @@ def test_a_frozen_worker_costs_what_it_holds_its_time_alone(
         scenario.kept(within=180)
 
 
-def test_a_notification_that_reaches_both_ingests_at_once_is_one_event(
+def test_notification_that_reaches_both_ingests_at_once_is_one_event(
     make_cluster_scenario: MakeClusterScenario,
 ) -> None:
     ids = [f"both-{number}" for number in range(200)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
 
-def test_the_death_of_the_leaders_node_costs_no_command_and_no_webhook(
+def test_crash_of_the_leaders_node_loses_no_command_and_no_webhook(
     cluster: Cluster, make_cluster_scenario: MakeClusterScenario
 ) -> None:
     with make_cluster_scenario("leader killed, 200 commands", RECONCILE__SETTLE="2.5") as scenario:
