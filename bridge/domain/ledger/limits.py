@@ -14,12 +14,16 @@ therefore has three TATs:
     next_queued  each entry into that queue  second queue: the next place, only for submissions whose send time is due
     open_at      each submission sent        the rate itself: the next submission is sent no earlier
 
-A submission takes three steps, of which most need only the first:
+A submission takes these steps. While there is capacity, the first two are one call, and it is sent at once:
 
     1. reserve   It reserves a send time from `next_free`. If that is in the future, it comes back then.
     2. queue     At its send time it takes a place from `next_queued`, which is never before `open_at`. If the place is
                  due, it is sent. Otherwise late submissions have used up the capacity, and it comes back at that time.
     3. send      At the time of its place it is sent. If `open_at` is in the future, it takes another place.
+
+Example with 2 submissions per second: of five that arrive at 0 s, two are sent at once, and the others reserve 0.5 s,
+1.0 s and 1.5 s. If the copy for 0.5 s comes at 1.0 s, it is sent together with the next one, because the capacity of
+0.5 s is unused. A submission that arrives at 0.7 s reserves 2.0 s.
 
 - Sends decide, not reservations. A backlog therefore leaves at the rate, and a reservation that is never used costs
   nothing for long: once `open_at` is `LAPSE` seconds in the past, any submission that comes is sent.
