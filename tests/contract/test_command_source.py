@@ -1,4 +1,4 @@
-"""What every source of commands promises: each command is held until it is settled, once."""
+"""The contract of command sources: each command is held until it is settled, once."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Source(CommandSource, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A source, what it delivered, and how to send it a command."""
+    """A source, its deliveries, and a function that sends it a command."""
 
     source: Source
     inbox: Inbox
     send: Callable[[bytes], None]
-    #: Has the source lose its connection, and have another.
+    #: Makes the source lose its connection and connect again.
     lose: Callable[[], object]
 
 
@@ -99,7 +99,7 @@ def real(peer: BrokerClient, url: str, proxy: ChaosProxy) -> Iterator[Case]:
 
 
 def sources(request: pytest.FixtureRequest) -> Iterator[Case]:
-    """Make the source that the test asks for."""
+    """Create the source that the test requests."""
     if request.param == "real":
         peer, vhost = request.getfixturevalue("amqp"), request.getfixturevalue("vhost")
         broker: Broker = request.getfixturevalue("rabbitmq")
@@ -114,13 +114,13 @@ REAL = pytest.param("real", marks=pytest.mark.broker)
 
 @pytest.fixture(params=["embedded", "fake", REAL])
 def case(request: pytest.FixtureRequest) -> Iterator[Case]:
-    """Run the test on each."""
+    """Run the test with each source."""
     yield from sources(request)
 
 
 @pytest.fixture(params=["fake", REAL])
 def connected(request: pytest.FixtureRequest) -> Iterator[Case]:
-    """Run the test on each that has a connection."""
+    """Run the test with each source that has a connection."""
     yield from sources(request)
 
 
@@ -137,7 +137,7 @@ def test_commands_come_in_order_with_bytes_properties_and_headers(case: Case) ->
     assert len({delivery.tag for delivery in deliveries}) == 3
 
 
-def test_what_is_given_back_comes_again_and_says_so_and_what_is_acked_does_not(case: Case) -> None:
+def test_requeued_command_is_redelivered_with_the_flag_and_an_acknowledged_one_is_not(case: Case) -> None:
     case.send(b"acked")
     case.send(b"back")
     acked, back = case.inbox.wait(2)
@@ -154,7 +154,7 @@ def test_what_is_given_back_comes_again_and_says_so_and_what_is_acked_does_not(c
     assert again.redelivered
 
 
-def test_a_paused_source_delivers_nothing_until_it_is_resumed(case: Case) -> None:
+def test_paused_source_delivers_nothing_until_it_is_resumed(case: Case) -> None:
     case.send(b"held")
     (held,) = case.inbox.wait(1)
     case.source.pause()
@@ -169,7 +169,7 @@ def test_a_paused_source_delivers_nothing_until_it_is_resumed(case: Case) -> Non
     assert case.inbox.wait(2)[1].body == b"after"
 
 
-def test_what_is_lost_is_said_to_be_before_it_comes_again_and_settling_it_then_does_nothing(
+def test_lost_delivery_is_reported_before_its_redelivery_and_settling_it_has_no_effect(
     connected: Case,
 ) -> None:
     connected.send(b"it")

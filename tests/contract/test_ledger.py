@@ -1,4 +1,4 @@
-"""One suite for every ledger: in one step or not at all, in order, durable, one writer at a time."""
+"""The contract of ledgers: changes are atomic, ordered and durable, with one writer at a time."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ RULES = LedgerRules(lease=30.0)
 
 
 class OpenLedger(Protocol):
-    """Opens the ledger under test; again and again it is the same one."""
+    """Opens the ledger under test; each call opens the same one."""
 
     def __call__(self) -> Ledger: ...
 
@@ -106,7 +106,7 @@ def claim(
     return Claim(command=of or command(), index=index, owner=owner, now=now, style=STYLE, rules=rules)
 
 
-def file(
+def record(
     index: int = 0,
     *,
     of: SendSms | None = None,
@@ -140,7 +140,7 @@ def recorded(result: object) -> RecordedResult:
 
 @dataclass(frozen=True)
 class Breaking:
-    """A change that fails half way through a batch."""
+    """A change that fails in the middle of a batch."""
 
     @property
     def read_set(self) -> ReadSet:
@@ -152,7 +152,7 @@ class Breaking:
 
 def test_recorded_outcome_is_published_again_byte_for_byte(ledger: Ledger) -> None:
     assert ledger.apply([claim()]) == [Call(attempts=0, first_attempt_at=NOW, version=0)]
-    outcome = recorded(ledger.apply([file()])[0])
+    outcome = recorded(ledger.apply([record()])[0])
 
     [stored_event] = ledger.apply([claim(owner="two")])
 
@@ -161,18 +161,18 @@ def test_recorded_outcome_is_published_again_byte_for_byte(ledger: Ledger) -> No
     assert outcome.stored_event == stored_event.stored_event
 
 
-def test_the_changes_of_a_batch_see_each_other_in_order(ledger: Ledger) -> None:
-    hand_over = NewVersion(command_id="order-17", version=0, now=NOW)
-    results = ledger.apply([claim(), claim(owner="two"), file(retry_at=NOW + 5), hand_over, hand_over])
+def test_changes_of_a_batch_see_the_previous_ones_in_order(ledger: Ledger) -> None:
+    reschedule = NewVersion(command_id="order-17", version=0, now=NOW)
+    results = ledger.apply([claim(), claim(owner="two"), record(retry_at=NOW + 5), reschedule, reschedule])
 
     assert isinstance(results[0], Call)
     assert isinstance(results[1], NotBefore)
     assert results[2:] == [RecordedResult(retry_at=NOW + 5), 1, None]
 
 
-def test_a_batch_keeps_commands_and_submissions_apart(ledger: Ledger) -> None:
+def test_batch_does_not_mix_commands_and_submissions(ledger: Ledger) -> None:
     other = command("order-18")
-    results = ledger.apply([claim(0), claim(1), claim(0, of=other), file(1)])
+    results = ledger.apply([claim(0), claim(1), claim(0, of=other), record(1)])
 
     assert [type(result) for result in results] == [Call, Call, Call, RecordedResult]
     assert isinstance(ledger.apply([claim(0, owner="two")])[0], NotBefore)
@@ -180,50 +180,50 @@ def test_a_batch_keeps_commands_and_submissions_apart(ledger: Ledger) -> None:
     assert isinstance(ledger.apply([claim(0, of=other, owner="two")])[0], NotBefore)
 
 
-def test_a_change_of_one_submission_leaves_the_others_as_they_are(ledger: Ledger) -> None:
+def test_change_of_one_submission_leaves_the_others_unchanged(ledger: Ledger) -> None:
     ledger.apply([claim(0), claim(1)])
-    ledger.apply([file(0)])
+    ledger.apply([record(0)])
     ledger.apply([NewVersion(command_id="order-17", version=0, now=NOW)])
 
     assert isinstance(ledger.apply([claim(0)])[0], HasOutcome)
-    assert recorded(ledger.apply([file(1)])[0]).outcome is Outcome.SENT
+    assert recorded(ledger.apply([record(1)])[0]).outcome is Outcome.SENT
 
 
-def test_an_id_with_other_content_is_a_conflict(ledger: Ledger) -> None:
+def test_repeated_id_with_different_content_is_a_conflict(ledger: Ledger) -> None:
     ledger.apply([claim()])
 
     assert ledger.apply([claim(of=command(message="other"))]) == [Conflict()]
 
 
-def test_ids_differ_to_the_letter(ledger: Ledger) -> None:
+def test_ids_are_case_sensitive(ledger: Ledger) -> None:
     ids = ["a", "A", "a ", "é", "e\u0301", "%", "_", "'", "💬"]
     results = ledger.apply([claim(of=command(id_)) for id_ in ids])
 
     assert [type(result) for result in results] == [Call] * len(ids)
 
 
-def test_a_batch_that_breaks_leaves_nothing(ledger: Ledger) -> None:
+def test_batch_with_a_failing_change_is_rolled_back(ledger: Ledger) -> None:
     with pytest.raises(ChangeRefused, match="Breaking raised ZeroDivisionError"):
         ledger.apply([claim(), Breaking()])
 
     assert isinstance(ledger.apply([claim(owner="two")])[0], Call)
 
 
-def test_nothing_to_change_is_no_trouble(ledger: Ledger) -> None:
+def test_empty_batch_is_applied(ledger: Ledger) -> None:
     assert ledger.apply([]) == []
-    assert ledger.apply([NewVersion(command_id="nobody", version=0, now=NOW), file()]) == [None, None]
+    assert ledger.apply([NewVersion(command_id="unknown", version=0, now=NOW), record()]) == [None, None]
 
 
-def test_a_big_fan_out_fits_in_one_batch(ledger: Ledger) -> None:
+def test_command_with_many_destinations_fits_into_one_batch(ledger: Ledger) -> None:
     commands = [command(f"order-{number}") for number in range(1200)]
     results = ledger.apply([claim(of=one) for one in commands])
 
     assert {type(result) for result in results} == {Call}
 
 
-def test_a_claim_survives_the_process(open_again: OpenLedger) -> None:
+def test_claim_is_found_when_the_ledger_is_opened_again(open_again: OpenLedger) -> None:
     ledger = open_again()
-    ledger.apply([claim(), file(retry_at=NOW + 5.125), claim(1)])
+    ledger.apply([claim(), record(retry_at=NOW + 5.125), claim(1)])
     ledger.close()
 
     again = open_again()
@@ -236,7 +236,7 @@ def test_a_claim_survives_the_process(open_again: OpenLedger) -> None:
 
 
 def race(open_again: OpenLedger, *iterations: Sequence[Change]) -> list[list[object]]:
-    """Let each of the rounds' changes be applied by a worker of its own, all at once, round by round."""
+    """Apply the changes of each iteration concurrently, each by a separate worker; one iteration after the other."""
     workers = len(iterations[0])
     start = threading.Barrier(workers)
     results: list[list[object]] = [[None] * workers for _ in iterations]
@@ -256,7 +256,7 @@ def race(open_again: OpenLedger, *iterations: Sequence[Change]) -> list[list[obj
     return results
 
 
-def test_of_many_that_race_for_one_command_one_calls(open_again: OpenLedger) -> None:
+def test_one_of_several_concurrent_claims_of_a_command_is_granted(open_again: OpenLedger) -> None:
     open_again().close()
     iterations = [
         [claim(of=command(f"order-{number}"), owner=f"worker-{worker}") for worker in range(4)]
@@ -272,26 +272,28 @@ def test_of_many_that_race_for_one_command_one_calls(open_again: OpenLedger) -> 
         ]
 
 
-def test_of_many_that_open_a_new_ledger_at_once_all_have_the_same(open_again: OpenLedger) -> None:
+def test_new_ledger_opened_by_several_workers_at_once_is_the_same_for_all(open_again: OpenLedger) -> None:
     [verdicts] = race(open_again, [claim(owner=f"worker-{worker}") for worker in range(4)])
 
     assert sum(isinstance(verdict, Call) for verdict in verdicts) == 1
 
 
-def test_of_twins_that_look_at_once_one_finds_the_message(open_again: OpenLedger) -> None:
+def test_message_is_assigned_to_one_of_two_identical_commands_looked_up_at_once(
+    open_again: OpenLedger,
+) -> None:
     ledger = open_again()
     iterations = []
     for number in range(15):
-        twins = [command(f"{number}-{worker}") for worker in range(2)]
-        # A message of their own for each pair, later than what the pairs before have found.
-        pair = [replace(twin, message=f"hi {number}") for twin in twins]
-        ledger.apply([claim(of=twin) for twin in pair])
-        ledger.apply([file(of=twin, retry_at=NOW, in_doubt=True) for twin in pair])
+        identical = [command(f"{number}-{worker}") for worker in range(2)]
+        # Each pair has a different message, later than the one that the previous pair found.
+        pair = [replace(command_, message=f"hi {number}") for command_ in identical]
+        ledger.apply([claim(of=command_) for command_ in pair])
+        ledger.apply([record(of=command_, retry_at=NOW, in_doubt=True) for command_ in pair])
         assert (
-            ledger.apply([claim(of=twin, owner="history_lookups") for twin in pair])
+            ledger.apply([claim(of=command_, owner="history_lookups") for command_ in pair])
             == [Lookup(version=0)] * 2
         )
-        iterations.append([resolve(twin, f"m-{number}") for twin in pair])
+        iterations.append([resolve(command_, f"m-{number}") for command_ in pair])
     ledger.close()
 
     for results in race(open_again, *iterations):
@@ -299,7 +301,7 @@ def test_of_twins_that_look_at_once_one_finds_the_message(open_again: OpenLedger
         assert outcomes == {Outcome.SENT, None}
 
 
-def test_a_history_of_any_length_can_be_searched(open_again: OpenLedger) -> None:
+def test_history_of_70000_messages_is_searched(open_again: OpenLedger) -> None:
     ledger = open_again()
     ours = command("order-17")
     ledger.apply([claim(of=ours)])
@@ -311,7 +313,7 @@ def test_a_history_of_any_length_can_be_searched(open_again: OpenLedger) -> None
 
 
 def resolve(of: SendSms, *message_ids: str) -> Resolve:
-    """Return what a look brings that found some messages, long after the attempt."""
+    """Return the change of a lookup that found some messages, long after the attempt."""
     assert of.id is not None
     messages = tuple(
         Evidence(
@@ -335,7 +337,7 @@ def resolve(of: SendSms, *message_ids: str) -> Resolve:
     )
 
 
-def test_limits_are_shared_by_all_who_race_for_a_slot(open_again: OpenLedger) -> None:
+def test_concurrent_claims_share_one_rate_limit(open_again: OpenLedger) -> None:
     open_again().close()
     limited = replace(RULES, limits=LimitRules(account_per_second=2.0))
     iterations = [
@@ -343,30 +345,30 @@ def test_limits_are_shared_by_all_who_race_for_a_slot(open_again: OpenLedger) ->
     ]
 
     verdicts = [verdict for round_ in race(open_again, *iterations) for verdict in round_]
-    slots = sorted(verdict.at for verdict in verdicts if isinstance(verdict, NotBefore))
+    reservations = sorted(verdict.at for verdict in verdicts if isinstance(verdict, NotBefore))
 
     assert sum(isinstance(verdict, Call) for verdict in verdicts) == 2
-    assert slots == [NOW + 0.5 * number for number in range(1, 23)]
+    assert reservations == [NOW + 0.5 * number for number in range(1, 23)]
 
 
-def test_late_submissions_share_one_queue_and_keep_their_turns(open_again: OpenLedger) -> None:
+def test_late_submissions_share_one_queue_and_keep_their_positions(open_again: OpenLedger) -> None:
     limited = replace(RULES, limits=LimitRules(account_per_second=1.0))
     commands = [command(str(number)) for number in range(6)]
     late = NOW + 60
 
-    def come(of: SendSms, at: float) -> object:
+    def claim_at(of: SendSms, at: float) -> object:
         with closing(open_again()) as ledger:
             [verdict] = ledger.apply([claim(of=of, now=at, rules=limited)])
         return verdict
 
     for of in commands:
-        come(of, NOW)
-    first, *turns = [come(of, late) for of in commands[1:]]
-    on_time = come(commands[2], late + 1)
-    fresh = come(command("9"), late + 1)
+        claim_at(of, NOW)
+    first, *queued = [claim_at(of, late) for of in commands[1:]]
+    on_time = claim_at(commands[2], late + 1)
+    fresh = claim_at(command("9"), late + 1)
 
     assert isinstance(first, Call)
-    assert [queued.at for queued in turns if isinstance(queued, NotBefore)] == [
+    assert [verdict.at for verdict in queued if isinstance(verdict, NotBefore)] == [
         late + 1,
         late + 2,
         late + 3,
@@ -377,7 +379,7 @@ def test_late_submissions_share_one_queue_and_keep_their_turns(open_again: OpenL
     assert fresh.at == late + 5
 
 
-def test_a_ledger_keeps_its_name_and_its_adoption(open_again: OpenLedger) -> None:
+def test_ledger_keeps_its_name_and_its_adoption_when_opened_again(open_again: OpenLedger) -> None:
     ledger = open_again()
     other = open_again()
     assert isinstance(ledger, SqlLedger)
@@ -404,9 +406,9 @@ def test_old_commands_are_pruned_in_batches(open_again: OpenLedger) -> None:
     assert isinstance(ledger, SqlLedger)
     ended = [command(f"order-{number}") for number in range(BATCH + 50)]
     ledger.apply([claim(of=one) for one in ended])
-    ledger.apply([file(of=one, message_id=one.id or "") for one in ended])
+    ledger.apply([record(of=one, message_id=one.id or "") for one in ended])
     still_open = command("open")
-    ledger.apply([claim(0, of=still_open), claim(1, of=still_open), file(0, of=still_open)])
+    ledger.apply([claim(0, of=still_open), claim(1, of=still_open), record(0, of=still_open)])
 
     assert ledger.prune(NOW) == 0
     assert [ledger.prune(NOW + 1) for _ in range(3)] == [BATCH, 50, 0]
@@ -429,7 +431,7 @@ def unavailable(action: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+def test_ledger_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     ledger = open_ledger(f"sqlite:///{path}")
     ledger.apply([claim()])
@@ -439,7 +441,7 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o600}, modes
 
 
-def test_a_ledger_that_another_holds_for_too_long_is_unavailable_and_unchanged(tmp_path: Path) -> None:
+def test_ledger_locked_for_too_long_is_unavailable_and_unchanged(tmp_path: Path) -> None:
     path = str(tmp_path / "ledger.db")
     ledger = open_sqlite(path, busy_timeout=0.05)
     holder = sqlite3.connect(path, isolation_level=None)
@@ -455,7 +457,7 @@ def test_a_ledger_that_another_holds_for_too_long_is_unavailable_and_unchanged(t
     assert isinstance(after[0], Call)
 
 
-def test_a_new_ledger_that_another_is_opening_is_waited_for(tmp_path: Path) -> None:
+def test_opening_waits_for_another_process_that_creates_the_ledger(tmp_path: Path) -> None:
     path = str(tmp_path / "ledger.db")
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
@@ -473,7 +475,7 @@ def test_a_new_ledger_that_another_is_opening_is_waited_for(tmp_path: Path) -> N
     assert isinstance(verdicts[0], Call)
 
 
-def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+def test_file_that_is_not_a_database_is_refused_and_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     path.write_bytes(b"no database at all, but long enough to be looked at" * 20)
     before = path.read_bytes()
@@ -484,24 +486,24 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_directory_is_named_in_the_error(tmp_path: Path) -> None:
     reason = unavailable(lambda: open_sqlite(str(tmp_path / "nowhere" / "ledger.db")))
 
     assert str(tmp_path / "nowhere" / "ledger.db") in reason
 
 
-def test_a_directory_is_no_ledger(tmp_path: Path) -> None:
+def test_directory_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
     assert f"{tmp_path}: OperationalError: unable to open" in unavailable(lambda: open_sqlite(str(tmp_path)))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
-def test_a_directory_that_takes_no_file_is_named(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="no file is read-only to root")
+def test_read_only_directory_is_named_in_the_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
 
     assert "Permission denied" in unavailable(lambda: open_sqlite(str(tmp_path / "ledger.db")))
 
 
-def test_a_ledger_that_became_read_only_is_unavailable_and_unchanged(tmp_path: Path) -> None:
+def test_ledger_that_became_read_only_is_unavailable_and_unchanged(tmp_path: Path) -> None:
     path = str(tmp_path / "ledger.db")
     ledger = open_sqlite(path)
     with ledger._database.engine.connect() as connection:
@@ -519,7 +521,7 @@ def test_a_ledger_that_became_read_only_is_unavailable_and_unchanged(tmp_path: P
 
 @pytest.mark.parametrize("another", [False, True], ids=["removed", "replaced"])
 @pytest.mark.parametrize("which", ["ledger.db*", "ledger.db-*", "ledger.db-wal"])
-def test_a_file_that_is_removed_or_replaced_under_its_user_is_written_to_no_more(
+def test_ledger_file_removed_or_replaced_while_open_is_no_longer_written_to(
     tmp_path: Path, which: str, *, another: bool
 ) -> None:
     path, aside = tmp_path / "ledger.db", tmp_path / "aside"
@@ -534,19 +536,19 @@ def test_a_file_that_is_removed_or_replaced_under_its_user_is_written_to_no_more
             part.touch()
 
     with pytest.raises(LedgerUnusable, match="removed or replaced"):
-        ledger.apply([file()])
+        ledger.apply([record()])
     with pytest.raises(LedgerUnusable):
         ledger.time()
     for part in parts:
         (aside / part.name).rename(part)
-    # As it was left: nothing of what failed was written.
-    verdicts = ledger.apply([file()])
+    # Unchanged: nothing of the failed batch was written.
+    verdicts = ledger.apply([record()])
     ledger.close()
 
     assert recorded(verdicts[0]).stored_event is not None
 
 
-def test_a_log_that_went_with_the_last_connection_is_no_trouble(tmp_path: Path) -> None:
+def test_log_deleted_with_the_last_connection_is_created_again(tmp_path: Path) -> None:
     ledger = open_sqlite(str(tmp_path / "ledger.db"))
     # As after an error that costs the connection.
     with ledger._database.engine.connect() as connection:
@@ -568,14 +570,14 @@ def test_change_that_the_driver_cannot_write_is_refused_alone(open_again: OpenLe
     ledger.close()
 
 
-def test_any_name_of_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_file_name_with_special_characters_is_used_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "led ger#1 %41.db"
     open_ledger(f"sqlite:///{path}").close()
 
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_another_programs_database_is_unavailable(tmp_path: Path) -> None:
+def test_database_of_another_program_is_unavailable(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE commands (something TEXT)")
@@ -585,18 +587,18 @@ def test_another_programs_database_is_unavailable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "sqlite:///", "mysql://localhost/x", "sqlite://", "/path"])
-def test_an_url_that_names_no_ledger_is_refused(url: str) -> None:
+def test_url_without_a_ledger_is_refused(url: str) -> None:
     assert "ledger.url" in unavailable(lambda: open_ledger(url))
 
 
-def test_the_reason_shows_neither_number_nor_text(tmp_path: Path) -> None:
+def test_error_contains_neither_number_nor_text(tmp_path: Path) -> None:
     path = str(tmp_path / "ledger.db")
     ledger = open_sqlite(path)
     with sqlite3.connect(path) as other:
         other.execute("DROP TABLE submissions")
     other.close()
 
-    reason = unavailable(lambda: ledger.apply([claim(), file()]))
+    reason = unavailable(lambda: ledger.apply([claim(), record()]))
     ledger.close()
 
     assert "no such table" in reason

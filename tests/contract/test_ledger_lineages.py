@@ -1,4 +1,4 @@
-"""Copies of a ledger in PostgreSQL: how a session is recognized, and what is noted of a failover."""
+"""The lineage of a ledger in PostgreSQL: recognizing sessions, and recording a failover."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_AGE = 400.0
 
 
 def confirmed(ledger: SqlLedger) -> Lineage:
-    """Have the ledger used as it is, as a worker does that has compared it with the broker."""
+    """Confirm the lineage of the ledger, as a worker does after comparing it with the broker."""
     own, remembered = ledger.lineages.recall()
     assert own is not None
     assert remembered == Remembered(own, is_marked=True)
@@ -38,7 +38,7 @@ def confirmed(ledger: SqlLedger) -> Lineage:
     return own
 
 
-def test_a_promoted_standby_is_used_once_it_was_compared_and_the_old_primary_never_again(
+def test_promoted_standby_is_used_after_comparison_and_the_old_primary_is_refused(
     own_pair: tuple[Postgres, Postgres],
 ) -> None:
     old, new = own_pair
@@ -71,13 +71,13 @@ def test_a_promoted_standby_is_used_once_it_was_compared_and_the_old_primary_nev
         assert remembered == Remembered(first, is_marked=True)
         ledger.lineages.restore(second, is_marked=True, max_age=MAX_AGE)
         noted = ledger.lineages.restored
-        # Another worker has met the failover at the same time, and writes nothing anew.
+        # Another worker has noticed the failover at the same time, and records nothing.
         ledger.lineages.restore(second, is_marked=True, max_age=MAX_AGE)
         assert ledger.lineages.restored == noted
         assert noted is not None
         assert noted.since == now - CLOCKS
         ledger.lineages.confirm(second)
-        # Made before the failover was noticed: it has waited for the database.
+        # A process from before the failover was noticed: it has waited for the database.
         [looked, known] = ledger.apply(
             [claim(of=command("lost"), now=noted.at), claim(of=command("known"), now=noted.at, owner="one")]
         )
@@ -93,7 +93,7 @@ def test_a_promoted_standby_is_used_once_it_was_compared_and_the_old_primary_nev
     assert old.execute("SELECT id FROM commands", database=database) == [("known",)]
 
 
-def test_a_change_waits_a_moment_for_the_comparison(own_pair: tuple[Postgres, Postgres]) -> None:
+def test_change_waits_briefly_for_the_comparison(own_pair: tuple[Postgres, Postgres]) -> None:
     old, new = own_pair
     database = old.new_database()
     url = f"postgresql://bridge@127.0.0.1:{old.port},127.0.0.1:{new.port}/{database}"
@@ -125,7 +125,7 @@ def test_a_change_waits_a_moment_for_the_comparison(own_pair: tuple[Postgres, Po
     assert isinstance(results[0], Call | Lookup)
 
 
-def test_what_compares_no_ledger_keeps_to_the_newest_primary_that_its_process_has_seen(
+def test_process_that_does_not_compare_the_ledger_refuses_older_primaries(
     own_pair: tuple[Postgres, Postgres],
 ) -> None:
     old, new = own_pair
@@ -160,7 +160,7 @@ def test_what_compares_no_ledger_keeps_to_the_newest_primary_that_its_process_ha
     assert new.execute(kept, database=database) == [("late",), ("told",)]
 
 
-def test_behind_a_pooler_each_transaction_is_recognized(
+def test_lineage_is_checked_in_each_transaction_behind_a_pooler(
     own_pair: tuple[Postgres, Postgres], pgbouncer: Pgbouncer
 ) -> None:
     old, new = own_pair
@@ -188,7 +188,7 @@ def test_behind_a_pooler_each_transaction_is_recognized(
     assert own == Lineage(first.system, first.timeline + 1)
 
 
-def test_a_server_that_does_not_say_its_timeline_is_used_without(
+def test_server_that_does_not_report_its_timeline_is_used_without_it(
     postgresql: Postgres, postgresql_url: str
 ) -> None:
     database = database_of(postgresql_url)
@@ -206,7 +206,7 @@ def test_a_server_that_does_not_say_its_timeline_is_used_without(
             own, remembered = ledger.lineages.recall()
             ledger.lineages.confirm(own)
             [verdict] = ledger.apply([claim()])
-            # Once it can be read again, its mark is missing by the new name.
+            # Once it is readable again, its lineage is not recorded under the new name.
             ledger.lineages.rename("another", own)
             unmarked = ledger.lineages.recall()
     finally:
@@ -220,7 +220,7 @@ def test_a_server_that_does_not_say_its_timeline_is_used_without(
     assert isinstance(verdict, Call)
 
 
-def test_where_the_clock_was_set_the_last_commit_says_nothing(postgresql_url: str) -> None:
+def test_last_commit_is_unknown_after_the_clock_was_set(postgresql_url: str) -> None:
     with closing(open_ledger(postgresql_url)) as ledger:
         now = ledger.time()
         assert now is not None
@@ -230,7 +230,7 @@ def test_where_the_clock_was_set_the_last_commit_says_nothing(postgresql_url: st
         assert ledger.lineages.restored == Restored(at=now, since=now - MAX_AGE)
 
 
-def test_the_last_mark_that_could_not_be_removed_is_remembered_until_it_could() -> None:
+def test_previous_lineage_is_remembered_until_it_is_removed_from_the_broker() -> None:
     first, second = (Lineage.of_postgresql(1, timeline) for timeline in (1, 2))
     elsewhere = Lineage.of_postgresql(2, 1)
     engine = create_engine("sqlite://")

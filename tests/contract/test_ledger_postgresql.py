@@ -1,4 +1,4 @@
-"""What only PostgreSQL does: sessions that end, servers that die or stand still, locks that others hold."""
+"""The PostgreSQL ledger: sessions that end, servers that die or freeze, and locks of other processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bridge.domain.ledger import Call, HasOutcome, NotBefore, ObservedMessage
 from bridge.domain.ledger_url import PostgresDatabase, read_ledger_url
 from bridge.domain.outcomes import Outcome
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
-from tests.contract.test_ledger import claim, command, file, recorded, resolve
+from tests.contract.test_ledger import claim, command, record, recorded, resolve
 from tests.harness.commands import NOW
 from tests.harness.waiting import free_port, wait_until
 
@@ -45,32 +45,30 @@ def database_of(url: str) -> str:
     return url.rpartition("/")[2]
 
 
-def test_the_short_url_is_the_same_ledger(ledger: SqlLedger, postgresql_url: str) -> None:
+def test_short_url_names_the_same_ledger(ledger: SqlLedger, postgresql_url: str) -> None:
     other = open_ledger(postgresql_url.replace("postgresql+psycopg:", "postgresql:"))
     other.close()
 
     assert other.identity == ledger.identity
 
 
-def test_a_session_that_ended_while_idle_is_no_trouble(
+def test_session_that_ended_while_idle_is_replaced(
     ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
 ) -> None:
     ledger.apply([claim()])
     ended = postgresql.end_sessions(database_of(postgresql_url))
 
     assert ended == 1
-    assert recorded(ledger.apply([file()])[0]).stored_event is not None
+    assert recorded(ledger.apply([record()])[0]).stored_event is not None
 
 
-def test_a_server_that_was_killed_and_came_back_has_kept_what_was_committed(
-    ledger: SqlLedger, postgresql: Postgres
-) -> None:
+def test_commit_survives_a_kill_of_the_server(ledger: SqlLedger, postgresql: Postgres) -> None:
     ledger.apply([claim()])
     postgresql.kill()
     with pytest.raises(LedgerUnavailable):
-        ledger.apply([file()])
+        ledger.apply([record()])
     postgresql.start()
-    outcome = recorded(ledger.apply([file()])[0])
+    outcome = recorded(ledger.apply([record()])[0])
     postgresql.restart()
     [stored_event] = ledger.apply([claim(owner="two")])
 
@@ -78,7 +76,7 @@ def test_a_server_that_was_killed_and_came_back_has_kept_what_was_committed(
     assert stored_event.stored_event == outcome.stored_event
 
 
-def test_a_session_that_is_ended_in_the_middle_leaves_nothing(
+def test_session_that_ends_during_a_transaction_changes_nothing(
     ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
 ) -> None:
     class Ending:
@@ -95,7 +93,7 @@ def test_a_session_that_is_ended_in_the_middle_leaves_nothing(
     assert isinstance(ledger.apply([claim(owner="two")])[0], Call)
 
 
-def test_locks_that_another_holds_for_too_long_make_it_unavailable_not_wait(
+def test_ledger_is_unavailable_while_its_locks_are_held_too_long(
     ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
 ) -> None:
     with postgresql.connect(database_of(postgresql_url)) as holder, holder.transaction():
@@ -109,9 +107,7 @@ def test_locks_that_another_holds_for_too_long_make_it_unavailable_not_wait(
     assert isinstance(ledger.apply([claim()])[0], Call)
 
 
-def test_a_server_that_stands_still_makes_it_unavailable_not_wait(
-    ledger: SqlLedger, postgresql: Postgres
-) -> None:
+def test_ledger_is_unavailable_while_its_server_is_frozen(ledger: SqlLedger, postgresql: Postgres) -> None:
     ledger.apply([claim()])
     postgresql.freeze()
     try:
@@ -126,7 +122,7 @@ def test_a_server_that_stands_still_makes_it_unavailable_not_wait(
     assert isinstance(ledger.apply([claim()])[0], Call)
 
 
-def test_a_server_that_is_not_there_is_said_without_the_password() -> None:
+def test_error_about_a_missing_server_does_not_contain_the_password() -> None:
     with pytest.raises(LedgerUnavailable, match="Connection refused") as caught:
         open_ledger(f"postgresql+psycopg://bridge:hunter2@127.0.0.1:{free_port()}/ledger")
 
@@ -134,7 +130,7 @@ def test_a_server_that_is_not_there_is_said_without_the_password() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
-def test_a_database_that_can_not_hold_every_text_is_refused_with_what_to_do(
+def test_database_with_another_encoding_is_refused_with_the_next_step(
     postgresql_url: str, postgresql: Postgres, encoding: str
 ) -> None:
     other = postgresql.url(postgresql.new_database(encoding))
@@ -145,7 +141,7 @@ def test_a_database_that_can_not_hold_every_text_is_refused_with_what_to_do(
             opens(other)
 
 
-def test_rights_that_are_missing_are_named_without_touching_anything(
+def test_missing_permissions_are_named_and_nothing_is_changed(
     postgresql_url: str, postgresql: Postgres
 ) -> None:
     database = database_of(postgresql_url)
@@ -171,14 +167,14 @@ def test_rights_that_are_missing_are_named_without_touching_anything(
     assert (missing(theirs), missing(postgresql_url)) == ([], [])
 
 
-def test_an_url_that_cant_be_read_is_refused_without_the_password() -> None:
+def test_error_about_an_invalid_url_does_not_contain_the_password() -> None:
     with pytest.raises(LedgerUnusable, match=r"ledger\.url") as caught:
         open_ledger("postgresql+psycopg://bridge:hunter2@127.0.0.1:port/ledger")
 
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_driver_is_named_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.delitem(sys.modules, "bridge.adapters.store.connection_timeout", raising=False)
 
@@ -186,7 +182,7 @@ def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         open_ledger("postgresql+psycopg://bridge@127.0.0.1/ledger")
 
 
-def test_a_database_that_takes_no_writes_is_unavailable_and_unchanged(
+def test_read_only_database_is_unavailable_and_unchanged(
     ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
 ) -> None:
     database = database_of(postgresql_url)
@@ -200,7 +196,7 @@ def test_a_database_that_takes_no_writes_is_unavailable_and_unchanged(
     assert isinstance(ledger.apply([claim(owner="two")])[0], Call)
 
 
-def test_commits_are_on_the_disk_whatever_the_servers_default_is(
+def test_commits_are_synchronous_regardless_of_the_servers_default(
     postgresql: Postgres, postgresql_url: str
 ) -> None:
     database = database_of(postgresql_url)
@@ -217,11 +213,11 @@ def test_commits_are_on_the_disk_whatever_the_servers_default_is(
     assert shown == ["on", "read committed", "5s"]
 
 
-def test_a_ledger_that_grew_from_nothing_is_not_read_whole_for_a_command(
+def test_command_uses_an_index_in_a_ledger_that_grew_without_statistics(
     ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
 ) -> None:
     database = database_of(postgresql_url)
-    # Statistics make PostgreSQL plan anew; a ledger that grows fast has none for a minute.
+    # Statistics would make PostgreSQL plan again; a ledger that grows fast has none for a minute.
     postgresql.execute("ALTER TABLE submissions SET (autovacuum_enabled = false)", database=database)
     few = [claim(of=command(f"few-{number}")) for number in range(20)]
     for _ in range(20):
@@ -236,7 +232,7 @@ def test_a_ledger_that_grew_from_nothing_is_not_read_whole_for_a_command(
     ledger.close()
     sessions = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     wait_until(
-        lambda: not postgresql.execute(sessions, database=database), what="counts, told as a session ends"
+        lambda: not postgresql.execute(sessions, database=database), what="counts, reported as a session ends"
     )
     [(scanned,)] = postgresql.execute(
         "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'submissions'", database=database
@@ -245,12 +241,12 @@ def test_a_ledger_that_grew_from_nothing_is_not_read_whole_for_a_command(
     assert scanned < 50_000
 
 
-def test_workers_without_limits_do_not_wait_for_each_other(
+def test_workers_without_rate_limits_do_not_wait_for_each_other(
     ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
 ) -> None:
     other = open_ledger(postgresql_url)
 
-    class Meanwhile:
+    class Concurrent:
         """A change during which another worker claims another command of the same sender."""
 
         read_set = claim().read_set
@@ -258,49 +254,49 @@ def test_workers_without_limits_do_not_wait_for_each_other(
         def apply(self, _unit: object) -> object:
             return other.apply([claim(of=command("order-18"))])[0]
 
-    [_, meanwhile] = ledger.apply([claim(), Meanwhile()])
+    [_, concurrent] = ledger.apply([claim(), Concurrent()])
     other.close()
 
-    assert isinstance(meanwhile, Call)
+    assert isinstance(concurrent, Call)
     assert isinstance(ledger.apply([claim(of=command("order-18"), owner="two")])[0], NotBefore)
 
 
-def test_a_late_answer_waits_for_a_twin_that_is_judged_just_then(
+def test_late_response_waits_while_an_identical_command_is_resolved(
     ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
 ) -> None:
     other = open_postgresql(parameters_of(postgresql_url), statement_timeout=0.3)
-    twins = [command("order-17"), command("order-18")]
-    ledger.apply([claim(of=twin) for twin in twins])
-    ledger.apply([claim(of=twin, owner="history_lookups", now=NOW + 500) for twin in twins])
-    # The owner before was only slow: its message is the first twin's own.
-    shown = resolve(twins[0], "m-1").reading
+    identical = [command("order-17"), command("order-18")]
+    ledger.apply([claim(of=command_) for command_ in identical])
+    ledger.apply([claim(of=command_, owner="history_lookups", now=NOW + 500) for command_ in identical])
+    # The previous owner was only slow: its message is the first command's.
+    shown = resolve(identical[0], "m-1").reading
     assert shown is not None
-    late = replace(file(of=twins[0]), evidence=shown.messages[0])
+    late = replace(record(of=identical[0]), evidence=shown.messages[0])
 
-    class Meanwhile:
-        """A change during which the late answer comes in."""
+    class Concurrent:
+        """A change during which the late response arrives."""
 
-        read_set = resolve(twins[1], "m-1").read_set
+        read_set = resolve(identical[1], "m-1").read_set
 
         def apply(self, _unit: object) -> None:
             with pytest.raises(LedgerUnavailable, match="timeout"):
                 other.apply([late])
 
-    [_, found] = ledger.apply([Meanwhile(), resolve(twins[1], "m-1")])
+    [_, found] = ledger.apply([Concurrent(), resolve(identical[1], "m-1")])
     other.apply([late])
     other.close()
-    [left] = ledger.apply([resolve(twins[0], "m-1")])
+    [left] = ledger.apply([resolve(identical[0], "m-1")])
 
     assert recorded(found).outcome is Outcome.SENT
-    assert recorded(left).outcome is None, "one message can't be both twins'"
+    assert recorded(left).outcome is None, "one message can't belong to both commands"
 
 
-def test_a_batch_of_more_names_than_can_be_locked_takes_the_whole_ledger(
+def test_batch_with_too_many_names_locks_the_whole_ledger(
     ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
 ) -> None:
     other = open_postgresql(parameters_of(postgresql_url), statement_timeout=0.3)
 
-    class Meanwhile:
+    class Concurrent:
         """A change during which another worker wants to claim."""
 
         read_set = claim().read_set
@@ -310,14 +306,14 @@ def test_a_batch_of_more_names_than_can_be_locked_takes_the_whole_ledger(
                 other.apply([claim(of=command("elsewhere"))])
 
     many = [claim(of=command(f"order-{number}")) for number in range(MOST_LOCKS + 1)]
-    ledger.apply([*many, Meanwhile()])
+    ledger.apply([*many, Concurrent()])
     [after] = other.apply([claim(of=command("elsewhere"))])
     other.close()
 
     assert isinstance(after, Call)
 
 
-def test_the_time_is_the_server_s(ledger: SqlLedger) -> None:
+def test_time_is_that_of_the_server(ledger: SqlLedger) -> None:
     before = time.time()
     stored_event = ledger.time()
 
@@ -325,7 +321,7 @@ def test_the_time_is_the_server_s(ledger: SqlLedger) -> None:
     assert before - 1 <= stored_event <= time.time() + 1, "on one machine they are the same"
 
 
-def test_what_the_server_can_not_store_is_told_from_a_server_that_is_away(ledger: SqlLedger) -> None:
+def test_value_that_the_server_cannot_store_is_refused_as_a_change(ledger: SqlLedger) -> None:
     seen = Evidence(
         message_id="m\0", sender_address=None, destination_address="+16131234567", text_key=b"", sent_at=NOW
     )

@@ -1,4 +1,4 @@
-"""How a ledger's tables come to be, and what becomes of one that another bridge has made."""
+"""Creation and migration of the ledger's tables."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def engine(ledger_url: str) -> Iterator[Engine]:
-    """Connect to the ledger beside the bridge."""
+    """Connect to the ledger independently of the bridge."""
     engine = create_engine(ledger_url)
     yield engine
     engine.dispose()
 
 
-def look(url: str) -> Summary:
+def summary_of(url: str) -> Summary:
     with closing(read_ledger(url)) as reader:
         return reader.summary()
 
 
-def test_a_new_ledger_has_the_tables_that_the_code_reads_and_writes(ledger_url: str, engine: Engine) -> None:
+def test_new_ledger_has_the_tables_of_the_code(ledger_url: str, engine: Engine) -> None:
     open_ledger(ledger_url).close()
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -56,16 +56,14 @@ def test_a_new_ledger_has_the_tables_that_the_code_reads_and_writes(ledger_url: 
     }
 
 
-def test_the_code_is_at_the_newest_revision() -> None:
+def test_code_has_the_newest_revision() -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
 
     assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
 
 
-def test_a_ledger_of_the_first_release_is_brought_forward_with_all_it_holds(
-    ledger_url: str, engine: Engine
-) -> None:
+def test_ledger_of_the_first_release_is_migrated_with_its_contents(ledger_url: str, engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.begin() as connection:
@@ -84,26 +82,26 @@ def test_a_ledger_of_the_first_release_is_brought_forward_with_all_it_holds(
         kept = connection.execute(text("SELECT id, created_at, updated_at FROM commands")).all()
         limits = connection.execute(text("SELECT name, next_free, next_queued, open_at FROM buckets")).all()
 
-    assert (before, identity, look(ledger_url).revision) == ("0001", "abc", REVISION)
+    assert (before, identity, summary_of(ledger_url).revision) == ("0001", "abc", REVISION)
     assert kept == [("c1", 1.5, 2.5)]
     assert limits == [("account", 4.5, 0.0, 0.0)]
     assert differences == []
     assert known == {"a"}
 
 
-def test_a_ledger_of_a_newer_bridge_is_refused_and_left_alone(ledger_url: str, engine: Engine) -> None:
+def test_ledger_of_a_newer_bridge_is_refused_and_unchanged(ledger_url: str, engine: Engine) -> None:
     open_ledger(ledger_url).close()
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
 
-    for opening in (open_ledger, look):
+    for opening in (open_ledger, summary_of):
         with pytest.raises(LedgerUnusable, match=f"9999.*{REVISION}"):
             opening(ledger_url)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999"
 
 
-def test_a_ledger_from_before_the_first_release_is_refused_and_left_alone(
+def test_ledger_from_before_the_first_release_is_refused_and_unchanged(
     ledger_url: str, engine: Engine
 ) -> None:
     with engine.begin() as connection:
@@ -115,16 +113,16 @@ def test_a_ledger_from_before_the_first_release_is_refused_and_left_alone(
         assert inspect(connection).get_table_names() == ["meta"]
 
 
-def test_looking_makes_no_ledger(ledger_url: str, engine: Engine) -> None:
+def test_reading_does_not_create_a_ledger(ledger_url: str, engine: Engine) -> None:
     with pytest.raises(LedgerUnavailable, match="there is no ledger yet"):
-        look(ledger_url)
+        summary_of(ledger_url)
     with engine.connect() as connection:
         assert inspect(connection).get_table_names() == []
 
 
-def test_a_migration_that_breaks_leaves_nothing(ledger_url: str, engine: Engine) -> None:
+def test_failing_migration_is_rolled_back(ledger_url: str, engine: Engine) -> None:
     with engine.begin() as connection:
-        # In the way of the last table but one.
+        # Prevents the creation of the last table but one.
         connection.execute(text("CREATE TABLE sightings (something INTEGER)"))
 
     with pytest.raises(LedgerUnavailable, match="already exists"):
@@ -141,7 +139,7 @@ print("alembic" in sys.modules)
 """
 
 
-def test_alembic_is_loaded_only_where_there_is_something_to_migrate(tmp_path: Path) -> None:
+def test_alembic_is_loaded_only_for_a_migration(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     loaded = [
         subprocess.run(
@@ -153,7 +151,7 @@ def test_alembic_is_loaded_only_where_there_is_something_to_migrate(tmp_path: Pa
     assert loaded == ["True", "False"]
 
 
-def test_processes_that_start_at_once_make_one_ledger(ledger_url: str) -> None:
+def test_processes_that_start_at_once_create_one_ledger(ledger_url: str) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", OPEN, ledger_url], stdout=subprocess.PIPE, text=True)
         for _ in range(4)
@@ -162,4 +160,4 @@ def test_processes_that_start_at_once_make_one_ledger(ledger_url: str) -> None:
 
     assert [process.returncode for process in processes] == [0] * 4
     assert made.count("True") >= 1
-    assert look(ledger_url).revision == REVISION
+    assert summary_of(ledger_url).revision == REVISION

@@ -1,4 +1,4 @@
-"""Sessions with PostgreSQL that are not the ledger's for ever: failover, standbys, poolers, TLS."""
+"""PostgreSQL sessions of the ledger: failover, standbys, poolers, TLS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from bridge.adapters.store import open_ledger, open_receipts, open_seen, read_ledger
 from bridge.domain.ledger import Call
 from bridge.ports import LedgerUnavailable, LedgerUnusable
-from tests.contract.test_ledger import claim, command, file, recorded
+from tests.contract.test_ledger import claim, command, record, recorded
 from tests.harness.certificates import make_certificate
 from tests.harness.chaos_proxy import ChaosProxy
 from tests.harness.commands import NOW
@@ -37,7 +37,7 @@ def at(*servers: Postgres) -> list[tuple[str, int]]:
 
 def answers(ledger: SqlLedger) -> bool:
     try:
-        return bool(ledger.apply([file()]))
+        return bool(ledger.apply([record()]))
     except LedgerUnavailable:
         return False
 
@@ -52,12 +52,12 @@ def knows(seen: SqlSeen) -> bool:
 # -- failover --------------------------------------------------------------------------------------
 
 
-def test_a_session_with_a_standby_is_dropped_as_soon_as_it_shows(
+def test_session_with_a_standby_is_dropped_at_the_first_write(
     postgresql: Postgres, postgresql_url: str
 ) -> None:
     database = database_of(postgresql_url)
     ledger = open_ledger(postgresql_url)
-    # As a server that takes no writes any more answers, on a session that it keeps.
+    # As a server that accepts no more writes answers, on a session that it keeps.
     with ledger._database.engine.connect() as connection:
         connection.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
         connection.commit()
@@ -73,7 +73,7 @@ def test_a_session_with_a_standby_is_dropped_as_soon_as_it_shows(
 @pytest.mark.parametrize(
     "statement", ["DEALLOCATE ALL", "DISCARD ALL", "ALTER TABLE commands ALTER version TYPE bigint"]
 )
-def test_what_a_session_had_prepared_may_be_gone(postgresql_url: str, statement: str) -> None:
+def test_lost_prepared_statements_are_prepared_again(postgresql_url: str, statement: str) -> None:
     ledger = open_ledger(postgresql_url)
     for number in range(8):
         ledger.apply([claim(of=command(f"order-{number}"))])
@@ -98,12 +98,12 @@ def test_what_a_session_had_prepared_may_be_gone(postgresql_url: str, statement:
     assert isinstance(results[0], Call)
 
 
-def test_of_several_hosts_the_one_that_takes_writes_has_the_ledger(
+def test_writable_host_of_several_is_used(
     postgresql: Postgres, postgresql_url: str, standby: Postgres
 ) -> None:
     name = database_of(postgresql_url)
-    nobody = free_port()
-    hosts = f"127.0.0.1:{nobody},127.0.0.1:{standby.port},127.0.0.1:{postgresql.port}"
+    unused_port = free_port()
+    hosts = f"127.0.0.1:{unused_port},127.0.0.1:{standby.port},127.0.0.1:{postgresql.port}"
     spelled = "&".join(f"host={host}" for host in hosts.split(","))
     for url in (
         f"postgresql+psycopg://bridge@{hosts}/{name}",
@@ -120,7 +120,7 @@ def test_of_several_hosts_the_one_that_takes_writes_has_the_ledger(
     "hosts",
     ["nowhere.invalid,127.0.0.1:{port}", "127.0.0.1:{port},nowhere.invalid", "nowhere.invalid,never.invalid"],
 )
-def test_a_host_without_an_address_is_named_beside_the_others(hosts: str) -> None:
+def test_host_that_cannot_be_resolved_is_named_with_the_errors_of_the_others(hosts: str) -> None:
     with pytest.raises(LedgerUnavailable) as refused:
         open_ledger(f"postgresql://bridge@{hosts.format(port=free_port())}/sms")
 
@@ -130,7 +130,9 @@ def test_a_host_without_an_address_is_named_beside_the_others(hosts: str) -> Non
     assert ("failed to resolve host 'never.invalid'" in said) == ("never" in hosts)
 
 
-def test_where_no_host_takes_writes_each_is_said_why(postgresql_url: str, standby: Postgres) -> None:
+def test_error_gives_the_reason_for_each_host_when_none_is_writable(
+    postgresql_url: str, standby: Postgres
+) -> None:
     nobody = free_port()
     hosts = f"127.0.0.1:{standby.port},127.0.0.1:{nobody}"
 
@@ -140,7 +142,7 @@ def test_where_no_host_takes_writes_each_is_said_why(postgresql_url: str, standb
     assert "hunter2" not in str(caught.value)
 
 
-def test_all_that_was_open_comes_back_with_the_primary(
+def test_open_stores_work_again_after_the_primary_is_back(
     postgresql: Postgres, postgresql_url: str, standby: Postgres
 ) -> None:
     primary, other = at(postgresql, standby)
@@ -152,7 +154,7 @@ def test_all_that_was_open_comes_back_with_the_primary(
         seen.note(["one"], NOW)
         proxy.lead_to(other)
         for unanswered in (
-            lambda: ledger.apply([file()]),
+            lambda: ledger.apply([record()]),
             lambda: seen.known(["one"]),
             lambda: seen.watermarks(),
             receipts.due_at,
@@ -161,7 +163,7 @@ def test_all_that_was_open_comes_back_with_the_primary(
                 unanswered()
         proxy.lead_to(primary)
 
-        assert recorded(ledger.apply([file()])[0]).stored_event is not None
+        assert recorded(ledger.apply([record()])[0]).stored_event is not None
         assert seen.known(["one"]) == {"one"}
         assert seen.watermarks() == {}
         receipts.due_at()
@@ -177,7 +179,7 @@ def pooled_url(pgbouncer: Pgbouncer, postgresql_url: str) -> str:
     return pgbouncer.url(database_of(postgresql_url))
 
 
-def test_ledgers_that_share_a_pooler_s_sessions_do_not_meet_each_other_s_statements(
+def test_ledgers_that_share_a_poolers_sessions_do_not_share_prepared_statements(
     pooled_url: str, postgresql: Postgres
 ) -> None:
     database = database_of(pooled_url)
@@ -187,7 +189,7 @@ def test_ledgers_that_share_a_pooler_s_sessions_do_not_meet_each_other_s_stateme
         mine = command(f"order-{number}")
         ledger, other = ledgers[number % 3], ledgers[(number + 1) % 3]
         assert isinstance(ledger.apply([claim(of=mine)])[0], Call)
-        recorded(other.apply([file(of=mine)])[0])
+        recorded(other.apply([record(of=mine)])[0])
         seen[number % 2].note([f"event-{number}"], NOW)
         assert seen[(number + 1) % 2].known([f"event-{number}"]) == {f"event-{number}"}
     for one in ledgers:
@@ -198,7 +200,7 @@ def test_ledgers_that_share_a_pooler_s_sessions_do_not_meet_each_other_s_stateme
     assert postgresql.execute("SELECT count(*) FROM commands", database=database) == [(60,)]
 
 
-def test_settings_behind_a_pooler_hold_in_each_transaction_and_for_nobody_else(
+def test_settings_behind_a_pooler_apply_to_the_ledgers_transactions_only(
     pooled_url: str, pgbouncer: Pgbouncer, postgresql: Postgres
 ) -> None:
     database = database_of(pooled_url)
@@ -222,7 +224,7 @@ def test_settings_behind_a_pooler_hold_in_each_transaction_and_for_nobody_else(
     assert after == [before] * 4
 
 
-def test_a_pooler_that_leads_to_a_standby_is_waited_for(
+def test_ledger_works_again_when_the_pooler_leads_to_the_primary(
     postgresql: Postgres, postgresql_url: str, pgbouncer: Pgbouncer, standby: Postgres
 ) -> None:
     database = database_of(postgresql_url)
@@ -235,11 +237,11 @@ def test_a_pooler_that_leads_to_a_standby_is_waited_for(
         seen.known(["one"])
         proxy.lead_to(other)
         with pytest.raises(LedgerUnavailable):
-            ledger.apply([file()])
+            ledger.apply([record()])
         with pytest.raises(LedgerUnavailable):
             seen.known(["one"])
         with pytest.raises(LedgerUnavailable, match="read-only"):
-            ledger.apply([file()])
+            ledger.apply([record()])
         proxy.lead_to(primary)
 
         wait_until(lambda: answers(ledger), within=10, what="the primary")
@@ -248,20 +250,20 @@ def test_a_pooler_that_leads_to_a_standby_is_waited_for(
         seen.close()
 
 
-def test_a_pooler_of_sessions_gives_them_to_one_ledger_after_the_other(
+def test_session_pooler_serves_several_ledgers_in_turn(
     pgbouncer: Pgbouncer, postgresql: Postgres, postgresql_url: str
 ) -> None:
     database = database_of(postgresql_url)
     pgbouncer.stop()
     pgbouncer.start(mode="session")
-    # More than the pooler has sessions, so that they are used again.
+    # More ledgers than the pooler has sessions, so that sessions are reused.
     for number in range(4):
         ledger, seen = open_ledger(pgbouncer.url(database)), open_seen(pgbouncer.url(database))
         mine = command(f"order-{number}")
         assert isinstance(ledger.apply([claim(of=mine)])[0], Call)
-        recorded(ledger.apply([file(of=mine)])[0])
+        recorded(ledger.apply([record(of=mine)])[0])
         seen.note([f"event-{number}"], NOW)
-        # psycopg prepares what it repeats.
+        # psycopg prepares repeated statements.
         assert [seen.known(["event-0"]) for _ in range(8)] == [{"event-0"}] * 8
         ledger.close()
         seen.close()
@@ -269,7 +271,7 @@ def test_a_pooler_of_sessions_gives_them_to_one_ledger_after_the_other(
     assert postgresql.execute("SELECT count(*) FROM commands", database=database) == [(4,)]
 
 
-def test_a_pooler_of_statements_is_refused(pgbouncer: Pgbouncer, postgresql_url: str) -> None:
+def test_statement_pooler_is_refused(pgbouncer: Pgbouncer, postgresql_url: str) -> None:
     pgbouncer.stop()
     pgbouncer.start(mode="statement")
 
@@ -277,12 +279,12 @@ def test_a_pooler_of_statements_is_refused(pgbouncer: Pgbouncer, postgresql_url:
         open_ledger(pgbouncer.url(database_of(postgresql_url)))
 
 
-def test_a_parameter_that_the_pooler_refuses_is_named(pooled_url: str) -> None:
+def test_parameter_that_the_pooler_refuses_is_named(pooled_url: str) -> None:
     with pytest.raises(LedgerUnusable, match="options"):
         open_ledger(f"{pooled_url}?options=-cgeqo%3Doff")
 
 
-def test_what_is_between_is_seen(pooled_url: str, postgresql_url: str) -> None:
+def test_pooler_is_detected(pooled_url: str, postgresql_url: str) -> None:
     open_ledger(postgresql_url).close()
     found = []
     for url in (postgresql_url, pooled_url):
@@ -298,7 +300,7 @@ def test_what_is_between_is_seen(pooled_url: str, postgresql_url: str) -> None:
 
 @pytest.fixture
 def certificates(postgresql: Postgres, tmp_path: Path) -> Iterator[Path]:
-    """Have the server take TLS, with a certificate for 127.0.0.1 that is its own CA; return that."""
+    """Enable TLS on the server, with a self-signed certificate for 127.0.0.1; return the certificate."""
     certificate, key = make_certificate(tmp_path)
     for name, source in (("server.crt", certificate), ("server.key", key)):
         placed = postgresql.data / name
@@ -314,7 +316,7 @@ def certificates(postgresql: Postgres, tmp_path: Path) -> Iterator[Path]:
     postgresql.execute("SELECT pg_reload_conf()")
 
 
-def test_a_server_is_verified_by_its_ca_and_name(
+def test_server_is_verified_by_its_ca_and_name(
     postgresql_url: str, certificates: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()

@@ -1,4 +1,4 @@
-"""Every ledger knows of the other submissions to a number, and of the messages to it that were seen."""
+"""The ledger's knowledge of other submissions to a number, and of observed messages to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bridge.domain.ledger.records import changed
 from bridge.domain.ledger.unit_of_work import ReadSet
 from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome
-from tests.contract.test_ledger import LEDGERS, RULES, STYLE, OpenLedger, claim, command, file, recorded
+from tests.contract.test_ledger import LEDGERS, RULES, STYLE, OpenLedger, claim, command, record, recorded
 from tests.harness.commands import NOW
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bridge.ports import Ledger
 
 TO = "+16131234567"
-#: A minute and more after the attempts.
+#: More than a minute after the attempts.
 SETTLED = NOW + 61
 
 
@@ -56,21 +56,21 @@ def shown(message_id: str, text: str, *, to: str = TO) -> Evidence:
 
 def in_doubt(ledger: Ledger, *commands: SendSms) -> None:
     ledger.apply([claim(of=one) for one in commands])
-    ledger.apply([file(of=one, retry_at=NOW, in_doubt=True) for one in commands])
+    ledger.apply([record(of=one, retry_at=NOW, in_doubt=True) for one in commands])
 
 
 def looked(ledger: Ledger, of: SendSms, *messages: Evidence, at: float = SETTLED) -> RecordedResult:
-    """Claim a submission for a look that brings these messages, and file it."""
-    [look] = ledger.apply([claim(of=of, owner=f"looks at {at}", now=at)])
-    assert isinstance(look, Lookup)
+    """Claim a submission for a lookup that finds these messages, and record its result."""
+    [lookup] = ledger.apply([claim(of=of, owner=f"lookup at {at}", now=at)])
+    assert isinstance(lookup, Lookup)
     assert of.id is not None
     resolve = Resolve(
         command=of,
         command_id=of.id,
         index=0,
-        owner=f"looks at {at}",
+        owner=f"lookup at {at}",
         reading=HistoryExtract(messages=messages, total=len(messages), read_at=at),
-        since=look.since,
+        since=lookup.since,
         now=at,
         style=STYLE,
         rules=RULES,
@@ -78,7 +78,7 @@ def looked(ledger: Ledger, of: SendSms, *messages: Evidence, at: float = SETTLED
     return recorded(ledger.apply([resolve])[0])
 
 
-def test_a_message_of_another_submission_in_doubt_is_no_obstacle_to_a_resend(ledger: Ledger) -> None:
+def test_message_of_another_submission_in_doubt_does_not_prevent_a_resend(ledger: Ledger) -> None:
     one, two = sms("order-1", "one"), sms("order-2", "two")
     in_doubt(ledger, one, two)
 
@@ -86,7 +86,7 @@ def test_a_message_of_another_submission_in_doubt_is_no_obstacle_to_a_resend(led
     assert looked(ledger, two, shown("m-2", "two")).outcome is Outcome.SENT
 
 
-def test_a_message_of_no_submission_makes_all_that_may_have_sent_it_unknown(ledger: Ledger) -> None:
+def test_message_without_a_submission_makes_all_candidates_unknown(ledger: Ledger) -> None:
     one, two = sms("order-1", "one"), sms("order-2", "two")
     in_doubt(ledger, one, two)
     strange = shown("m-9", "[hidden]")
@@ -96,16 +96,16 @@ def test_a_message_of_no_submission_makes_all_that_may_have_sent_it_unknown(ledg
     assert looked(ledger, one, strange, at=SETTLED + 10).outcome is Outcome.UNKNOWN
 
 
-def test_a_message_that_another_submission_owns_is_no_obstacle_with_any_text(ledger: Ledger) -> None:
+def test_message_owned_by_another_submission_does_not_prevent_a_resend_with_any_text(ledger: Ledger) -> None:
     one, two = sms("order-1", "one"), sms("order-2", "two")
     in_doubt(ledger, one)
     ledger.apply([claim(of=two)])
-    ledger.apply([file(of=two, message_id="m-2")])
+    ledger.apply([record(of=two, message_id="m-2")])
 
     assert looked(ledger, one, shown("m-2", "[hidden]")).lookup_result == "not_found"
 
 
-def test_what_ended_as_unknown_still_explains_a_message_of_its_text(ledger: Ledger) -> None:
+def test_unknown_submission_still_explains_a_message_with_its_text(ledger: Ledger) -> None:
     one, two = sms("order-1", "one"), sms("order-2", "two")
     in_doubt(ledger, one, two)
     strange = shown("m-8", "[hidden]")
@@ -115,17 +115,17 @@ def test_what_ended_as_unknown_still_explains_a_message_of_its_text(ledger: Ledg
     assert looked(ledger, one, shown("m-2", "two"), at=SETTLED + 10).lookup_result == "not_found"
 
 
-def test_a_call_under_way_to_the_number_is_waited_for(ledger: Ledger) -> None:
+def test_lookup_waits_for_a_running_call_to_the_same_number(ledger: Ledger) -> None:
     one, two = sms("order-1", "one"), sms("order-2", "two")
     in_doubt(ledger, one)
     ledger.apply([claim(of=two)])
 
     assert looked(ledger, one, shown("m-9", "[hidden]")).lookup_result == "again"
-    ledger.apply([file(of=two, message_id="m-9")])
+    ledger.apply([record(of=two, message_id="m-9")])
     assert looked(ledger, one, shown("m-9", "[hidden]"), at=SETTLED + 100).lookup_result == "not_found"
 
 
-def test_a_notification_of_any_text_to_the_number_forbids_a_resend_and_others_do_not(ledger: Ledger) -> None:
+def test_notification_with_any_text_to_the_number_prevents_a_resend(ledger: Ledger) -> None:
     one, two = sms("order-1", "one"), sms("order-2", "two")
     in_doubt(ledger, one)
     stored_event = [
@@ -140,7 +140,7 @@ def test_a_notification_of_any_text_to_the_number_forbids_a_resend_and_others_do
     assert looked(ledger, two).outcome is Outcome.UNKNOWN
 
 
-def test_a_notification_of_an_altered_text_is_found(ledger: Ledger) -> None:
+def test_notification_with_an_altered_text_is_found(ledger: Ledger) -> None:
     one = sms("order-1", "Price: 5\u00a0EUR")
     in_doubt(ledger, one)
     ledger.apply([ObservedMessage(evidence=replace(shown("m-1", "Price: 5 EUR"), text=None))])
@@ -149,7 +149,7 @@ def test_a_notification_of_an_altered_text_is_found(ledger: Ledger) -> None:
 
 
 class Rekeyed:
-    """A change that gives a submission the match key that a ledger wrote before its layout 0006."""
+    """A change that gives a submission a match key of the layout before 0006."""
 
     def __init__(self, of: SendSms) -> None:
         assert of.id is not None
@@ -162,7 +162,7 @@ class Rekeyed:
         unit.commands[self._id] = record.having(changed(submission, match_key=b"k" * 32), now=NOW)
 
 
-def test_with_a_key_of_an_older_ledger_only_a_message_that_is_found_is_proof(ledger: Ledger) -> None:
+def test_absence_proves_nothing_for_a_key_of_an_older_ledger(ledger: Ledger) -> None:
     one, two = sms("order-1", "one"), sms("order-2", "two")
     in_doubt(ledger, one, two)
     ledger.apply([Rekeyed(one), Rekeyed(two)])
@@ -175,7 +175,7 @@ def test_with_a_key_of_an_older_ledger_only_a_message_that_is_found_is_proof(led
     assert "older version" in absent.stored_event.body.decode()
 
 
-def test_the_tables_and_the_records_agree_on_which_submissions_may_have_a_message() -> None:
+def test_tables_and_records_agree_on_which_submissions_may_have_a_message() -> None:
     engine = create_engine("sqlite://")
     states = ["waiting", "attempting", "in_doubt", *(outcome.value for outcome in Outcome)]
     records = [

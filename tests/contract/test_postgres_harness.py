@@ -1,4 +1,4 @@
-"""The suite's own PostgreSQL: ours alone, and gone with us."""
+"""The suite's PostgreSQL server: separate from others, and ended with the tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ sys.stdin.read()
 """
 
 
-def test_each_test_has_a_database_of_its_own(postgresql: Postgres) -> None:
+def test_each_test_has_a_separate_database(postgresql: Postgres) -> None:
     one, other = postgresql.new_database(), postgresql.new_database()
     postgresql.execute("CREATE TABLE something (x INTEGER)", database=one)
 
@@ -37,7 +37,7 @@ def test_commits_are_on_the_disk_as_in_production(postgresql: Postgres) -> None:
     assert postgresql.execute("SHOW fsync") == [("on",)]
 
 
-def test_a_server_does_not_outlive_the_tests_even_when_they_are_killed(postgresql: Postgres) -> None:
+def test_server_ends_when_the_tests_are_killed(postgresql: Postgres) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", SUITE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as suite:

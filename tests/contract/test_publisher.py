@@ -1,4 +1,4 @@
-"""What every publisher promises: told once, on another thread, after the message is where it was to go."""
+"""The contract of publishers: one confirm, on another thread, after the message has reached its destination."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A publisher, and how to see what came of its messages: bodies of events and of commands."""
+    """A publisher, and functions that return the bodies of the published events and commands."""
 
     publisher: Publisher
     events: Callable[[], list[bytes]]
@@ -73,14 +73,14 @@ def real(peer: BrokerClient) -> Iterator[Case]:
 
 @pytest.fixture(params=["fake", "embedded", pytest.param("real", marks=pytest.mark.broker)])
 def case(request: pytest.FixtureRequest) -> Iterator[Case]:
-    """Run the test on each."""
+    """Run the test with each publisher."""
     if request.param == "real":
         yield from real(request.getfixturevalue("amqp"))
     else:
         yield from {"fake": fake, "embedded": embedded}[request.param]()
 
 
-def test_each_message_is_told_once_on_another_thread_and_arrives_in_order(case: Case) -> None:
+def test_each_message_is_confirmed_once_on_another_thread_and_arrives_in_order(case: Case) -> None:
     stored_event = StoredEvent()
     for number in range(300):
         case.publisher.publish(event("k", number), stored_event.of(number))
@@ -93,7 +93,7 @@ def test_each_message_is_told_once_on_another_thread_and_arrives_in_order(case: 
     assert len(stored_event.threads) == 1
 
 
-def test_what_need_not_be_soon_is_told_after_a_flush(case: Case) -> None:
+def test_message_that_need_not_be_soon_is_confirmed_after_a_flush(case: Case) -> None:
     stored_event = StoredEvent()
     for number in range(3):
         case.publisher.publish(event("k", number), stored_event.of(number), soon=False)
@@ -103,11 +103,11 @@ def test_what_need_not_be_soon_is_told_after_a_flush(case: Case) -> None:
     assert stored_event.order == [0, 1, 2]
 
 
-def test_it_is_available(case: Case) -> None:
+def test_publisher_is_available(case: Case) -> None:
     assert case.publisher.available
 
 
-def test_a_command_goes_to_the_command_queue(case: Case) -> None:
+def test_command_goes_to_the_command_queue(case: Case) -> None:
     stored_event = StoredEvent()
     command = Outgoing(exchange=NAMES.commands_exchange, routing_key="send", body=b"{}")
     case.publisher.publish(command, stored_event.of("command"))
@@ -117,7 +117,7 @@ def test_a_command_goes_to_the_command_queue(case: Case) -> None:
     assert case.commands() == [b"{}"]
 
 
-def test_a_message_may_publish_another_when_it_is_told(case: Case) -> None:
+def test_callback_of_a_confirm_may_publish_another_message(case: Case) -> None:
     stored_event = StoredEvent()
     case.publisher.publish(
         event("k", 1), lambda: case.publisher.publish(event("k", 2), stored_event.of("second"))
@@ -129,7 +129,7 @@ def test_a_message_may_publish_another_when_it_is_told(case: Case) -> None:
 
 
 @pytest.mark.parametrize("options", [{"droppable": True}, {"fallback": NAMES.dead_queue}])
-def test_what_no_queue_is_bound_for_is_told_where_it_may_be_dropped_or_has_a_fallback(
+def test_unroutable_message_is_confirmed_if_it_may_be_dropped_or_has_a_fallback(
     case: Case, options: dict[str, Any]
 ) -> None:
     stored_event = StoredEvent()
@@ -140,9 +140,9 @@ def test_what_no_queue_is_bound_for_is_told_where_it_may_be_dropped_or_has_a_fal
     assert set(stored_event.times.values()) == {1}
 
 
-def test_a_delayed_message_is_told_at_once_and_comes_neither_early_nor_two_seconds_late(case: Case) -> None:
+def test_delayed_message_is_confirmed_at_once_and_arrives_within_two_seconds_of_its_time(case: Case) -> None:
     if isinstance(case.publisher, FakePublisher):
-        pytest.skip("the fake keeps no time")
+        pytest.skip("the fake has no delays")
     stored_event, began = StoredEvent(), time.monotonic()
     for name, seconds in {"1": 1, "2": 2}.items():
         delayed = Outgoing(
@@ -157,7 +157,7 @@ def test_a_delayed_message_is_told_at_once_and_comes_neither_early_nor_two_secon
     assert case.commands() == [b"1", b"2"]
 
 
-def test_a_fake_that_is_full_takes_nothing() -> None:
+def test_full_fake_publisher_accepts_nothing() -> None:
     publisher, stored_event = FakePublisher(capacity=2), StoredEvent()
     publisher.confirming.clear()
 
@@ -171,8 +171,8 @@ def test_a_fake_that_is_full_takes_nothing() -> None:
     assert len(stored_event.times) == len(publisher.taken) <= 3
 
 
-def test_a_publisher_that_is_full_takes_nothing_and_goes_on_when_there_is_room() -> None:
-    # Nobody listens there: nothing is ever confirmed.
+def test_full_publisher_accepts_nothing_until_there_is_capacity() -> None:
+    # No broker listens there: nothing is ever confirmed.
     publisher, stored_event = make_publisher("amqp://guest:guest@127.0.0.1:1/", limit=2), StoredEvent()
     publisher.publish(event("k", 1), stored_event.of(1))
     publisher.publish(event("k", 2), stored_event.of(2))

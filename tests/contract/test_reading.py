@@ -1,4 +1,4 @@
-"""Looking at a ledger from beside its workers, on each kind of database."""
+"""Reading a ledger independently of its workers, on each kind of database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bridge.ports import LedgerUnavailable
 
 
 def note(url: str, command_id: str, content_hash: bytes) -> None:
-    """Have the ledger know a command."""
+    """Record a command in the ledger."""
     engine = create_engine(url)
     with engine.begin() as connection:
         insert = text("INSERT INTO commands VALUES (:id, :hash, 0, 1.5, 2.5)")
@@ -21,7 +21,7 @@ def note(url: str, command_id: str, content_hash: bytes) -> None:
     engine.dispose()
 
 
-def test_a_commands_content_is_found_by_its_id_as_soon_as_it_is_there(ledger_url: str) -> None:
+def test_content_hash_of_a_command_is_found_once_it_is_recorded(ledger_url: str) -> None:
     open_ledger(ledger_url).close()
     with closing(read_ledger(ledger_url)) as reader:
         before = reader.content_hash("c1")
@@ -34,7 +34,7 @@ def test_a_commands_content_is_found_by_its_id_as_soon_as_it_is_there(ledger_url
         assert (before, found, reader.content_hash("c2")) == (None, [b"\x00\xff"], None)
 
 
-def test_where_there_is_no_ledger_nobody_can_tell_until_there_is(ledger_url: str) -> None:
+def test_content_hash_is_unavailable_until_there_is_a_ledger(ledger_url: str) -> None:
     with pytest.raises(LedgerUnavailable), closing(read_ledger(ledger_url)) as reader:
         reader.content_hash("c1")
     open_ledger(ledger_url).close()

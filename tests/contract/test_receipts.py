@@ -1,4 +1,4 @@
-"""One suite for every memory of receipts: what is awaited is due when it says, to one at a time, until it is told."""
+"""The contract of pending receipts: each is due at its time, for one worker, until it is published."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ DELIVERED = "sms.outbound.delivered"
 
 
 @dataclass
-class Kept:
-    """A ledger, what it awaits, and what it has seen."""
+class Stores:
+    """A ledger, its pending receipts, and its seen notifications."""
 
     ledger: Ledger
     receipts: Receipts
     seen: Seen
-    #: Opens what is awaited once more: for another worker.
+    #: Opens the pending receipts once more: for another worker.
     another: Callable[[], Receipts]
 
     def send(
@@ -55,7 +55,7 @@ class Kept:
         assert isinstance(parsed, SendSms)
         message_id = f"m-{command_id}-{index}"
         claim = Claim(command=parsed, index=index, owner="w", now=at, style=STYLE, rules=LedgerRules())
-        file = RecordAnswer(
+        record = RecordAnswer(
             command=parsed,
             command_id=command_id,
             index=index,
@@ -67,30 +67,30 @@ class Kept:
             style=STYLE,
             receipts=RULES,
         )
-        self.ledger.apply([claim, file])
+        self.ledger.apply([claim, record])
 
 
-def in_memory(_: pytest.FixtureRequest) -> Kept:
+def in_memory(_: pytest.FixtureRequest) -> Stores:
     ledger = MemoryLedger()
     seen = MemorySeen(ledger)
-    return Kept(ledger, MemoryReceipts(ledger, seen), seen, lambda: MemoryReceipts(ledger, seen))
+    return Stores(ledger, MemoryReceipts(ledger, seen), seen, lambda: MemoryReceipts(ledger, seen))
 
 
-def on(url: str) -> Kept:
-    return Kept(open_ledger(url), open_receipts(url), open_seen(url), lambda: open_receipts(url))
+def on(url: str) -> Stores:
+    return Stores(open_ledger(url), open_receipts(url), open_seen(url), lambda: open_receipts(url))
 
 
-def on_sqlite(request: pytest.FixtureRequest) -> Kept:
+def on_sqlite(request: pytest.FixtureRequest) -> Stores:
     return on(f"sqlite:///{request.getfixturevalue('tmp_path') / 'ledger.db'}")
 
 
-def on_postgresql(request: pytest.FixtureRequest) -> Kept:
+def on_postgresql(request: pytest.FixtureRequest) -> Stores:
     return on(request.getfixturevalue("postgresql_url"))
 
 
 @pytest.fixture(params=[in_memory, on_sqlite, on_postgresql], ids=["memory", "sqlite", "postgresql"])
-def kept(request: pytest.FixtureRequest) -> Iterator[Kept]:
-    made: Kept = request.param(request)
+def kept(request: pytest.FixtureRequest) -> Iterator[Stores]:
+    made: Stores = request.param(request)
     with closing(made.ledger), closing(made.receipts), closing(made.seen):
         yield made
 
@@ -99,7 +99,7 @@ def ids(taken: Iterable[PendingReceipt]) -> list[str]:
     return sorted(pending.sent.command_id for pending in taken)
 
 
-def test_what_was_sent_is_awaited_and_nothing_else(kept: Kept) -> None:
+def test_receipt_is_pending_only_for_a_sent_submission(kept: Stores) -> None:
     before = kept.receipts.due_at()
     kept.send("c1", at=NOW + 5)
     kept.send("c2", at=NOW)
@@ -108,7 +108,7 @@ def test_what_was_sent_is_awaited_and_nothing_else(kept: Kept) -> None:
     assert (before, kept.receipts.due_at()) == (None, NOW + 30)
 
 
-def test_what_is_due_is_taken_with_all_that_is_needed_to_tell_it(kept: Kept) -> None:
+def test_due_receipt_is_taken_with_the_data_of_its_event(kept: Stores) -> None:
     kept.send("c1")
     kept.send("c1", index=1, at=NOW + 1)
     early = kept.receipts.take(NOW + 29, NOW + 60, 10)
@@ -121,7 +121,7 @@ def test_what_is_due_is_taken_with_all_that_is_needed_to_tell_it(kept: Kept) -> 
     assert event_of(pending.sent.event)["data"]["destination_address"] == "+16131234567"
 
 
-def test_what_is_taken_is_nobody_elses_until_it_says(kept: Kept) -> None:
+def test_taken_receipt_is_not_taken_again_until_its_time(kept: Stores) -> None:
     kept.send("c1")
     with closing(kept.another()) as other:
         first = kept.receipts.take(NOW + 30, NOW + 90, 10)
@@ -131,7 +131,7 @@ def test_what_is_taken_is_nobody_elses_until_it_says(kept: Kept) -> None:
     assert [ids(first), ids(second), ids(third)] == [["c1"], [], ["c1"]]
 
 
-def test_the_longest_due_are_taken_first_and_no_more_than_wanted(kept: Kept) -> None:
+def test_oldest_due_receipts_are_taken_first_up_to_the_limit(kept: Stores) -> None:
     for number in range(5):
         kept.send(f"c{number}", at=NOW - number)
     taken = [ids(kept.receipts.take(NOW + 30, NOW + 90, 2)) for _ in range(3)]
@@ -139,7 +139,7 @@ def test_the_longest_due_are_taken_first_and_no_more_than_wanted(kept: Kept) -> 
     assert taken == [["c3", "c4"], ["c1", "c2"], ["c0"]]
 
 
-def test_what_is_postponed_is_due_then(kept: Kept) -> None:
+def test_postponed_receipt_is_due_at_its_new_time(kept: Stores) -> None:
     kept.send("c1")
     kept.receipts.postpone(
         {SubmissionId(command_id="c1", index=0): NOW + 500, SubmissionId(command_id="gone", index=0): NOW}
@@ -149,7 +149,7 @@ def test_what_is_postponed_is_due_then(kept: Kept) -> None:
     assert kept.receipts.due_at() == NOW + 500
 
 
-def test_what_is_ended_is_awaited_no_longer_and_its_event_is_known(kept: Kept) -> None:
+def test_ended_receipt_is_no_longer_pending_and_its_event_is_seen(kept: Stores) -> None:
     kept.send("c1")
     kept.send("c2", at=NOW + 7)
     event = event_id(DELIVERED, "c1", 0, 0)
@@ -161,7 +161,7 @@ def test_what_is_ended_is_awaited_no_longer_and_its_event_is_known(kept: Kept) -
     assert kept.seen.known([event]) == {event}
 
 
-def test_what_a_notification_has_told_is_taken_as_told(kept: Kept) -> None:
+def test_receipt_that_a_notification_published_is_taken_as_published(kept: Stores) -> None:
     kept.send("c1")
     kept.send("c2")
     kept.seen.note([event_id(DELIVERED, "c1", 0, 0)], NOW)
@@ -170,7 +170,7 @@ def test_what_a_notification_has_told_is_taken_as_told(kept: Kept) -> None:
     assert {pending.sent.command_id: pending.published for pending in taken} == {"c1": True, "c2": False}
 
 
-def test_whose_a_message_is_can_be_told_once_it_was_sent(kept: Kept) -> None:
+def test_submission_of_a_message_is_found_once_it_was_sent(kept: Stores) -> None:
     kept.send("c1", index=1)
     kept.send("c2", outcome=Outcome.UNDELIVERABLE)
     sent = kept.seen.sent("m-c1-1")
@@ -180,7 +180,7 @@ def test_whose_a_message_is_can_be_told_once_it_was_sent(kept: Kept) -> None:
     assert (kept.seen.sent("m-c2-0"), kept.seen.sent("unknown")) == (None, None)
 
 
-def test_workers_that_take_at_once_take_each_once(ledger_url: str) -> None:
+def test_receipts_taken_by_several_workers_at_once_are_taken_once_each(ledger_url: str) -> None:
     kept = on(ledger_url)
     for number in range(60):
         kept.send(f"c{number}")
@@ -207,13 +207,13 @@ def test_workers_that_take_at_once_take_each_once(ledger_url: str) -> None:
     assert ids(taken) == sorted(f"c{number}" for number in range(60))
 
 
-def test_receipts_are_forgotten_with_their_commands_and_the_events_that_told_them_too(
+def test_receipts_and_their_events_are_pruned_with_their_commands(
     ledger_url: str,
 ) -> None:
     kept = on(ledger_url)
     kept.send("old", at=NOW - 1000)
     kept.send("new")
-    kept.receipts.end([], ["told long ago"], NOW - 1000)
+    kept.receipts.end([], ["published long ago"], NOW - 1000)
     with (
         closing(open_ledger(ledger_url)) as ledger,
         closing(kept.ledger),
@@ -225,4 +225,4 @@ def test_receipts_are_forgotten_with_their_commands_and_the_events_that_told_the
         assert forgotten == 1
         assert kept.receipts.due_at() == NOW + 30
         assert ids(kept.receipts.take(NOW + 9999, NOW + 99999, 10)) == ["new"]
-        assert kept.seen.known(["told long ago"]) == set()
+        assert kept.seen.known(["published long ago"]) == set()

@@ -1,4 +1,4 @@
-"""A PostgreSQL server whose commits wait for standbys, as `bridge doctor` sees it."""
+"""A PostgreSQL server whose commits wait for standbys, as `bridge doctor` reports it."""
 
 from __future__ import annotations
 
@@ -38,13 +38,15 @@ LOST = "a failover may lose the last commits: no commit waits for one of the 1 s
         ("any1", 1, {"any1"}),
     ],
 )
-def test_the_setting_says_how_many_standbys_and_which(names: str, needed: int, wanted: set[str]) -> None:
+def test_setting_is_parsed_into_number_and_names_of_standbys(
+    names: str, needed: int, wanted: set[str]
+) -> None:
     assert needed_standbys(names) == needed
     assert wanted_standbys(names) == frozenset(wanted)
 
 
 def said(url: str) -> list[tuple[str, str]]:
-    """Return what doctor says of the server, without what it says of the ledger."""
+    """Return doctor's findings about the server, without those about the ledger."""
     settings = load({"ledger": {"url": url}}, {}, lambda _: "")
     return [
         (lookup_result.level.name.lower(), lookup_result.seen)
@@ -54,7 +56,7 @@ def said(url: str) -> list[tuple[str, str]]:
 
 @contextmanager
 def waiting_for(server: Postgres, names: str) -> Iterator[None]:
-    """Have commits wait for the standbys of these names, and for none afterwards."""
+    """Make commits wait for the standbys with these names, and for none afterwards."""
 
     def wait_for(names: str) -> None:
         server.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
@@ -68,7 +70,7 @@ def waiting_for(server: Postgres, names: str) -> Iterator[None]:
         wait_for("")
 
 
-def test_doctor_says_that_every_commit_hangs_and_does_not_hang_itself(
+def test_doctor_reports_hanging_commits_and_does_not_hang(
     own_pair: tuple[Postgres, Postgres],
 ) -> None:
     primary, standby = own_pair

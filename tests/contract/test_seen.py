@@ -1,4 +1,4 @@
-"""One suite for every memory of notifications: what was noted is known, by everybody, until it is pruned."""
+"""The contract of the store of seen notifications: a recorded id is known to all processes until it is pruned."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ NOW = 1_800_000_000.0
 
 
 class Memory(Seen, Watermarks, Protocol):
-    """A memory of notifications that can forget."""
+    """A store of notifications that can be pruned."""
 
     def prune(self, before: float) -> int: ...
 
 
 class OpenSeen(Protocol):
-    """Opens the memory under test; again and again it is the same one."""
+    """Opens the store under test; each call opens the same one."""
 
     def __call__(self) -> Memory: ...
 
@@ -71,14 +71,14 @@ def seen(open_it: OpenSeen) -> Iterator[Memory]:
         yield opened
 
 
-def test_what_was_noted_is_known_and_nothing_else(seen: Memory) -> None:
+def test_only_recorded_ids_are_known(seen: Memory) -> None:
     seen.note({"a", "b"}, NOW)
 
     assert seen.known({"a", "b", "c"}) == {"a", "b"}
     assert seen.known(set()) == set()
 
 
-def test_what_is_noted_again_is_noted_once_and_keeps_its_time(seen: Memory) -> None:
+def test_id_recorded_twice_is_recorded_once_with_its_first_time(seen: Memory) -> None:
     seen.note(["a", "b"], NOW)
     seen.note(["b", "c"], NOW + 100)
 
@@ -87,13 +87,13 @@ def test_what_is_noted_again_is_noted_once_and_keeps_its_time(seen: Memory) -> N
     assert seen.known("abc") == {"c"}
 
 
-def test_nothing_is_noted_where_there_is_nothing_to_note(seen: Memory) -> None:
+def test_recording_no_ids_changes_nothing(seen: Memory) -> None:
     seen.note([], NOW)
 
     assert seen.prune(NOW + 1) == 0
 
 
-def test_whoever_opens_it_later_or_beside_knows_it_too(open_it: OpenSeen) -> None:
+def test_recorded_id_is_known_to_other_stores_opened_before_and_after(open_it: OpenSeen) -> None:
     with closing(open_it()) as one, closing(open_it()) as other:
         one.note(["a"], NOW)
         beside = other.known(["a"])
@@ -101,7 +101,7 @@ def test_whoever_opens_it_later_or_beside_knows_it_too(open_it: OpenSeen) -> Non
         assert (beside, later.known(["a"])) == ({"a"}, {"a"})
 
 
-def test_a_watermark_goes_on_and_never_back(open_it: OpenSeen) -> None:
+def test_watermark_never_moves_back(open_it: OpenSeen) -> None:
     with closing(open_it()) as one, closing(open_it()) as other:
         before = one.watermarks()
         one.advance({"": NOW, "+16139998877": NOW})
@@ -112,14 +112,14 @@ def test_a_watermark_goes_on_and_never_back(open_it: OpenSeen) -> None:
         assert one.watermarks() == {"": NOW, "+16139998877": NOW + 5, "+16139998878": NOW}
 
 
-def test_any_number_of_ids_can_be_asked_for_and_noted(seen: Memory) -> None:
+def test_any_number_of_ids_is_queried_and_recorded(seen: Memory) -> None:
     ids = {f"id-{number}" for number in range(2_500)}
     seen.note(ids, NOW)
 
     assert seen.known(ids | {"another"}) == ids
 
 
-def test_forgetting_goes_a_little_at_a_time_the_oldest_first(seen: Memory) -> None:
+def test_prune_deletes_a_batch_of_the_oldest(seen: Memory) -> None:
     ids = [f"id-{number}" for number in range(NOTIFICATIONS + 10)]
     seen.note(ids, NOW)
     seen.note(["young"], NOW + 10)
@@ -132,8 +132,8 @@ def test_forgetting_goes_a_little_at_a_time_the_oldest_first(seen: Memory) -> No
     assert seen.known([*ids, "young"]) == {"young"}
 
 
-def test_many_who_note_the_same_at_once_note_it_once(open_it: OpenSeen) -> None:
-    """In whatever order each has them."""
+def test_ids_recorded_by_several_at_once_are_recorded_once(open_it: OpenSeen) -> None:
+    """In different orders."""
     ids = [f"id-{number}" for number in range(300)]
     failures: list[Exception] = []
 
@@ -158,11 +158,11 @@ def test_many_who_note_the_same_at_once_note_it_once(open_it: OpenSeen) -> None:
     assert known == set(ids)
 
 
-# --- it waits for nobody who sends --------------------------------------------------------------------------------
+# --- it does not wait for workers ---------------------------------------------------------------------------------
 
 
 class Held:
-    """A change that holds its transaction, and all that is locked for it, as long as a test wants."""
+    """A change that holds its transaction, and its locks, as long as a test wants."""
 
     def __init__(self) -> None:
         evidence = Evidence(
@@ -180,7 +180,7 @@ class Held:
         self.go_on.wait(20)
 
 
-def test_a_lookup_does_not_wait_for_those_who_send(ledger_url: str) -> None:
+def test_lookup_does_not_wait_for_workers(ledger_url: str) -> None:
     held = Held()
     changes: list[Change] = [held]
     with closing(open_ledger(ledger_url)) as ledger, closing(open_seen(ledger_url)) as seen:
@@ -196,21 +196,21 @@ def test_a_lookup_does_not_wait_for_those_who_send(ledger_url: str) -> None:
     assert (known, still_held) == ({"a"}, True)
 
 
-def test_on_postgresql_noting_waits_for_nobody_either(postgresql_url: str, postgresql: Postgres) -> None:
+def test_recording_on_postgresql_does_not_wait_for_locks(postgresql_url: str, postgresql: Postgres) -> None:
     with closing(open_seen(postgresql_url)) as seen:
         database = postgresql_url.rpartition("/")[2]
         with postgresql.connect(database) as holder, holder.transaction():
-            # The whole ledger, as whoever migrates it or changes much at once has it.
+            # The whole ledger, as a migration or a large batch locks it.
             holder.execute("SELECT pg_advisory_xact_lock(%s)", (LEDGER_NUMBER,))
             seen.note(["a"], NOW)
 
         assert seen.known(["a"]) == {"a"}
 
 
-# --- where it is away ---------------------------------------------------------------------------------------------
+# --- while it is unavailable --------------------------------------------------------------------------------------
 
 
-def test_a_locked_file_is_unavailable_for_noting_and_well_afterwards(tmp_path: Path) -> None:
+def test_locked_file_is_unavailable_for_recording_until_it_is_unlocked(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with closing(open_seen(f"sqlite:///{path}")) as seen:
         holder = sqlite3.connect(path, isolation_level=None)
@@ -224,9 +224,7 @@ def test_a_locked_file_is_unavailable_for_noting_and_well_afterwards(tmp_path: P
         assert seen.known(["a"]) == {"a"}
 
 
-def test_sessions_that_the_server_has_ended_are_opened_again(
-    postgresql_url: str, postgresql: Postgres
-) -> None:
+def test_sessions_that_the_server_ended_are_opened_again(postgresql_url: str, postgresql: Postgres) -> None:
     with closing(open_seen(postgresql_url)) as seen:
         seen.note(["a"], NOW)
         ended = postgresql.end_sessions(postgresql_url.rpartition("/")[2])
@@ -235,9 +233,7 @@ def test_sessions_that_the_server_has_ended_are_opened_again(
         assert seen.known(["a"]) == {"a"}
 
 
-def test_a_server_that_is_down_or_says_nothing_is_unavailable(
-    postgresql_url: str, postgresql: Postgres
-) -> None:
+def test_server_that_is_down_or_silent_is_unavailable(postgresql_url: str, postgresql: Postgres) -> None:
     with closing(open_seen(postgresql_url)) as seen:
         seen.note(["a"], NOW)
         postgresql.freeze()
@@ -253,9 +249,7 @@ def test_a_server_that_is_down_or_says_nothing_is_unavailable(
         assert seen.known(["a", "b"]) == {"a", "b"}
 
 
-def test_without_any_ids_it_still_says_that_the_ledger_is_away(
-    postgresql_url: str, postgresql: Postgres
-) -> None:
+def test_query_without_ids_reports_an_unavailable_ledger(postgresql_url: str, postgresql: Postgres) -> None:
     with closing(open_seen(postgresql_url)) as seen:
         postgresql.kill()
         with pytest.raises(LedgerUnavailable):

@@ -1,4 +1,4 @@
-"""What every spool promises, and what the one on the disk does when the disk or the file goes bad."""
+"""The contract of spools, and the behaviour of the SQLite spool when its disk or file fails."""
 
 from __future__ import annotations
 
@@ -50,24 +50,26 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["memory", "sqlite"])
 def spool(request: pytest.FixtureRequest, directory: Path) -> Iterator[Spool]:
-    """Run the test on each."""
+    """Run the test with each spool."""
     opened: Spool = FakeSpool() if request.param == "memory" else open_spool(directory)
     yield opened
     opened.close()
 
 
-def test_what_is_kept_comes_back_byte_for_byte_the_oldest_first(spool: Spool) -> None:
-    odd = Event(id="odd", type="sms.message.event", subject="a command", body=b'\x00\xff\n{"' * 50_000)
-    spool.change([event(1), odd], [], now=NOW)
+def test_events_come_back_byte_for_byte_the_oldest_first(spool: Spool) -> None:
+    unusual = Event(
+        id="unusual", type="sms.message.event", subject="a command", body=b'\x00\xff\n{"' * 50_000
+    )
+    spool.change([event(1), unusual], [], now=NOW)
     spool.change(events(2), [], now=NOW + 1)
     found = spool.oldest(10, after=0)
 
-    assert [spooled.event for spooled in found] == [event(1), odd, event(2)]
+    assert [spooled.event for spooled in found] == [event(1), unusual, event(2)]
     assert ids(spool, after=found[1].number) == ["id-2"]
     assert [spooled.event.id for spooled in spool.oldest(1, after=0)] == ["id-1"]
 
 
-def test_it_says_what_it_holds(spool: Spool) -> None:
+def test_contents_are_counted(spool: Spool) -> None:
     assert spool.contents.events == spool.contents.bytes == 0
     assert spool.contents.oldest_at is None
     spool.change(events(1), [], now=NOW)
@@ -80,7 +82,7 @@ def test_it_says_what_it_holds(spool: Spool) -> None:
     assert (spool.contents.events, spool.contents.bytes, spool.contents.oldest_at) == (0, 0, None)
 
 
-def test_an_id_that_is_kept_stays_as_it_was(spool: Spool) -> None:
+def test_event_with_an_existing_id_does_not_replace_it(spool: Spool) -> None:
     other = Event(id="id-1", type="sms.inbound.received", subject=None, body=b"other")
     spool.change([event(1), other], [], now=NOW)
     before = spool.contents
@@ -90,19 +92,19 @@ def test_an_id_that_is_kept_stays_as_it_was(spool: Spool) -> None:
     assert spool.contents == before
 
 
-def test_an_id_that_is_not_kept_is_forgotten_without_a_word(spool: Spool) -> None:
+def test_removing_an_unknown_id_has_no_effect(spool: Spool) -> None:
     spool.change(events(1), ["id-7"], now=NOW)
 
     assert ids(spool) == ["id-1"]
 
 
-def test_what_is_kept_and_forgotten_at_once_is_gone(spool: Spool) -> None:
+def test_event_added_and_removed_in_one_change_is_removed(spool: Spool) -> None:
     spool.change(events(1, 2), ["id-1"], now=NOW)
 
     assert ids(spool) == ["id-2"]
 
 
-def test_a_number_never_comes_twice(spool: Spool) -> None:
+def test_event_numbers_are_not_reused(spool: Spool) -> None:
     spool.change(events(1, 2), [], now=NOW)
     last = spool.oldest(10, after=0)[-1].number
     spool.change([], ["id-1", "id-2"], now=NOW)
@@ -111,7 +113,7 @@ def test_a_number_never_comes_twice(spool: Spool) -> None:
     assert ids(spool, after=last) == ["id-2"]
 
 
-def test_a_probe_changes_nothing(spool: Spool) -> None:
+def test_probe_changes_nothing(spool: Spool) -> None:
     spool.change(events(1), [], now=NOW)
     before = spool.contents
     spool.probe()
@@ -123,7 +125,7 @@ def test_a_probe_changes_nothing(spool: Spool) -> None:
 
 
 def filled(directory: Path, number: int) -> Path:
-    """Keep that many events, close the spool and return its file."""
+    """Store that many events, close the spool and return its file."""
     with closing(open_spool(directory)) as spool:
         spool.change([event(n) for n in range(number)], [], now=NOW)
     return directory / "events.sqlite3"
@@ -135,7 +137,7 @@ def damage(path: Path, offset: int, bytes_: bytes) -> None:
         file.write(bytes_)
 
 
-def test_what_is_kept_is_there_after_the_process_is_killed(directory: Path) -> None:
+def test_events_survive_a_kill_of_the_process(directory: Path) -> None:
     program = (
         "import os, sys; from pathlib import Path; from bridge.adapters.spool import open_spool;"
         "from tests.contract.test_spool import events;"
@@ -148,7 +150,7 @@ def test_what_is_kept_is_there_after_the_process_is_killed(directory: Path) -> N
         assert spool.contents.damaged == 0
 
 
-def test_only_its_owner_can_read_it(directory: Path) -> None:
+def test_spool_is_readable_by_its_owner_only(directory: Path) -> None:
     with closing(open_spool(directory)) as spool:
         spool.change(events(1), [], now=NOW)
         modes = {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}
@@ -158,7 +160,7 @@ def test_only_its_owner_can_read_it(directory: Path) -> None:
     assert {"events.sqlite3", "events.sqlite3-wal"} <= modes.keys()
 
 
-def test_what_the_broker_has_leaves_no_text_behind(directory: Path) -> None:
+def test_removed_event_leaves_no_text_in_the_file(directory: Path) -> None:
     with closing(open_spool(directory)) as spool:
         spool.change([Event(id="1", type="t", subject=None, body=b"a canary text" * 10)], [], now=NOW)
         assert any(b"canary" in path.read_bytes() for path in directory.iterdir())
@@ -167,13 +169,13 @@ def test_what_the_broker_has_leaves_no_text_behind(directory: Path) -> None:
         assert not any(b"canary" in path.read_bytes() for path in directory.iterdir())
 
 
-def test_a_second_process_is_refused_and_told_why(directory: Path) -> None:
+def test_second_process_is_refused_with_the_reason(directory: Path) -> None:
     with closing(open_spool(directory)), pytest.raises(SpoolUnavailable, match="another process has it"):
         open_spool(directory)
     open_spool(directory).close()
 
 
-def test_a_directory_that_can_not_be_had_is_named(tmp_path: Path) -> None:
+def test_unusable_directory_is_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(SpoolUnavailable, match=str(tmp_path / "file")):
@@ -196,7 +198,7 @@ def test_damaged_event_is_quarantined_and_the_others_go_on(directory: Path) -> N
         assert spool.contents.events == 0
 
 
-def test_a_damaged_event_that_comes_again_before_it_was_read_is_kept_anew(directory: Path) -> None:
+def test_damaged_event_that_is_added_again_before_it_was_read_is_stored_again(directory: Path) -> None:
     path = filled(directory, 3)
     damage(path, path.read_bytes().index(event(1).body) + 3, b"\xff")
     with closing(open_spool(directory)) as spool:
@@ -282,7 +284,7 @@ def test_log_of_a_damaged_file_is_quarantined_with_it_and_read(directory: Path) 
 
 @contextmanager
 def killed(directory: Path, number: int) -> Iterator[Path]:
-    """Keep that many events, one at a time, be killed, and give the log that is left."""
+    """Store that many events, one at a time, kill the process, and yield the remaining log."""
     program = (
         "import os, sys; from pathlib import Path; from bridge.adapters.spool import open_spool;"
         "from tests.contract.test_spool import event; spool = open_spool(Path(sys.argv[1]));"
@@ -292,7 +294,7 @@ def killed(directory: Path, number: int) -> Iterator[Path]:
     yield directory / "events.sqlite3-wal"
 
 
-def test_a_torn_end_of_the_log_is_skipped_and_counted(directory: Path) -> None:
+def test_truncated_end_of_the_log_is_skipped_and_counted(directory: Path) -> None:
     with killed(directory, 20) as log:
         size = log.stat().st_size
         with log.open("r+b") as file:
@@ -303,7 +305,7 @@ def test_a_torn_end_of_the_log_is_skipped_and_counted(directory: Path) -> None:
         assert [line["event"] for line in lines] == ["spool.truncated"]
 
 
-def test_a_log_that_is_damaged_in_the_middle_is_counted_too(directory: Path) -> None:
+def test_log_damaged_in_the_middle_is_counted(directory: Path) -> None:
     with killed(directory, 20) as log:
         damage(log, log.stat().st_size // 2, b"\xff" * 64)
     with closing(open_spool(directory)) as spool:
@@ -311,7 +313,7 @@ def test_a_log_that_is_damaged_in_the_middle_is_counted_too(directory: Path) -> 
         assert spool.contents.damaged == 1
 
 
-def test_who_looks_into_it_and_holds_it_up_costs_one_refusal(directory: Path) -> None:
+def test_reader_that_locks_the_database_causes_one_refusal(directory: Path) -> None:
     with closing(open_spool(directory)) as spool:
         with closing(sqlite3.connect(directory / "events.sqlite3", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -322,14 +324,14 @@ def test_who_looks_into_it_and_holds_it_up_costs_one_refusal(directory: Path) ->
         assert ids(spool) == ["id-2"]
 
 
-# --- the directory goes away while it is open -----------------------------------------------------------------
+# --- the directory is removed while it is open ----------------------------------------------------------------
 
 
 def removed(directory: Path) -> None:
     shutil.rmtree(directory)
 
 
-def moved_away(directory: Path) -> None:
+def renamed(directory: Path) -> None:
     directory.rename(directory.with_name("elsewhere"))
 
 
@@ -344,31 +346,31 @@ def without_its_database(directory: Path) -> None:
 
 
 def with_another_in_its_place(directory: Path) -> None:
-    """As a volume that is mounted over it, with what an ingest has left there."""
+    """Replace it, like a volume that is mounted over it, with events of an ingest."""
     filled(directory.with_name("other"), 2)
-    moved_away(directory)
+    renamed(directory)
     directory.with_name("other").rename(directory)
 
 
 @pytest.fixture(
-    params=[removed, moved_away, emptied, without_its_database, with_another_in_its_place],
+    params=[removed, renamed, emptied, without_its_database, with_another_in_its_place],
     ids=lambda how: how.__name__,
 )
 def lose(request: pytest.FixtureRequest) -> Callable[[Path], None]:
-    """Return each way to lose it."""
+    """Return each way to lose the directory."""
     way: Callable[[Path], None] = request.param
     return way
 
 
 def found_after_a_kill(directory: Path) -> set[str]:
-    """Return what somebody else finds who opens a copy: what this process has open is of no use to it."""
+    """Return the events that another process finds in a copy, without this process's open files."""
     with tempfile.TemporaryDirectory() as other:
         copied = shutil.copytree(directory, Path(other) / "spool")
         with closing(open_spool(copied)) as spool:
             return set(ids(spool))
 
 
-def test_what_is_kept_is_taken_along_where_the_directory_is_lost_and_what_comes_then_is_kept_too(
+def test_events_move_to_a_new_directory_when_the_old_one_is_lost(
     directory: Path, lose: Callable[[Path], None]
 ) -> None:
     with closing(open_spool(directory)) as spool, capture_logs() as lines:
@@ -387,7 +389,9 @@ def test_what_is_kept_is_taken_along_where_the_directory_is_lost_and_what_comes_
             open_spool(directory)
 
 
-def test_a_probe_takes_it_along_and_so_does_the_end(directory: Path, lose: Callable[[Path], None]) -> None:
+def test_probe_and_close_move_the_events_to_a_new_directory(
+    directory: Path, lose: Callable[[Path], None]
+) -> None:
     with closing(open_spool(directory)) as spool:
         spool.change(events(11), [], now=NOW)
         lose(directory)
@@ -401,7 +405,7 @@ def test_a_probe_takes_it_along_and_so_does_the_end(directory: Path, lose: Calla
     assert "id-11" in found_after_a_kill(directory)
 
 
-def test_it_may_be_lost_again_and_again(directory: Path) -> None:
+def test_directory_may_be_lost_repeatedly(directory: Path) -> None:
     with closing(open_spool(directory)) as spool:
         for number in range(5):
             spool.change(events(number), [], now=NOW)
@@ -412,7 +416,7 @@ def test_it_may_be_lost_again_and_again(directory: Path) -> None:
         assert spool.contents.moved == 5
 
 
-def test_without_its_log_it_goes_on_with_all_that_was_in_it(directory: Path) -> None:
+def test_spool_without_its_log_continues_with_all_events(directory: Path) -> None:
     with closing(open_spool(directory)) as spool:
         spool.change(events(1), [], now=NOW)
         (directory / "events.sqlite3-wal").unlink()
@@ -422,7 +426,7 @@ def test_without_its_log_it_goes_on_with_all_that_was_in_it(directory: Path) -> 
         assert spool.contents.moved == 0
 
 
-def test_what_it_holds_waits_while_it_can_go_nowhere(directory: Path) -> None:
+def test_events_stay_while_the_new_directory_is_unusable(directory: Path) -> None:
     with closing(open_spool(directory)) as spool:
         spool.change(events(1), [], now=NOW)
         shutil.rmtree(directory)
@@ -444,7 +448,7 @@ def test_what_it_holds_waits_while_it_can_go_nowhere(directory: Path) -> None:
         assert found_after_a_kill(directory) == {"id-1", "id-4"}
 
 
-def test_a_full_disk_at_the_new_place_costs_nothing(directory: Path) -> None:
+def test_full_disk_at_the_new_path_loses_nothing(directory: Path) -> None:
     with closing(open_spool(directory)) as spool:
         kept = [f"id-{number}" for number in range(50)]
         spool.change([event(number, 5000) for number in range(50)], [], now=NOW)
@@ -460,7 +464,7 @@ def test_a_full_disk_at_the_new_place_costs_nothing(directory: Path) -> None:
 
 @contextmanager
 def no_file_beyond(bytes_: int) -> Iterator[None]:
-    """Let no file grow further."""
+    """Limit the size of files."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, before[1]))
     try:
@@ -470,16 +474,16 @@ def no_file_beyond(bytes_: int) -> Iterator[None]:
 
 
 def fill(spool: Spool) -> list[str]:
-    """Keep events until no more can be; return the ids of those that were kept."""
+    """Store events until the spool is full; return the ids of the stored ones."""
     for number in range(5000):
         try:
             spool.change([event(number, 5000)], [], now=NOW)
         except SpoolUnavailable:
             return [f"id-{n}" for n in range(number)]
-    raise AssertionError("there is room for everything")
+    raise AssertionError("there is space for everything")
 
 
-def test_a_disk_that_takes_no_more_costs_nothing_of_what_is_kept(directory: Path) -> None:
+def test_full_disk_loses_no_stored_event(directory: Path) -> None:
     with closing(open_spool(directory)) as spool:
         with no_file_beyond(300_000):
             kept = fill(spool)
@@ -492,8 +496,8 @@ def test_a_disk_that_takes_no_more_costs_nothing_of_what_is_kept(directory: Path
         assert spool.contents.damaged == 0
 
 
-def test_full_disk_costs_nothing_that_is_kept_and_with_room_again_the_spool_empties_and_fills() -> None:
-    """In a process that has a disk of 6 MB of its own to fill."""
+def test_full_disk_loses_nothing_and_the_spool_works_again_with_free_space() -> None:
+    """In a process with a separate disk of 6 MB."""
     program = (
         "mount -t tmpfs -o size=6m none /mnt && exec "
         f"{sys.executable} -c 'from tests.contract.test_spool import *; on_a_small_disk()'"
@@ -506,13 +510,13 @@ def test_full_disk_costs_nothing_that_is_kept_and_with_room_again_the_spool_empt
         check=False,
     )
     if "unshare" in done.stderr or "mount:" in done.stderr:
-        pytest.skip(f"no disk of its own: {done.stderr.strip()}")
+        pytest.skip(f"no separate disk: {done.stderr.strip()}")
 
     assert (done.returncode, done.stdout.split()) == (0, ["emptied", "again"]), done.stderr
 
 
 def on_a_small_disk() -> None:
-    """Fill the disk at /mnt, make room, empty the spool and use it again."""
+    """Fill the disk at /mnt, free space, empty the spool and use it again."""
     others = Path("/mnt/others")
     others.write_bytes(bytes(500_000))
     with closing(open_spool(Path("/mnt/spool"))) as spool:

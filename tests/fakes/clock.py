@@ -1,4 +1,4 @@
-"""A clock that stands still until the test moves it: fills `bridge.ports.Clock`."""
+"""A clock that the test advances: fills `bridge.ports.Clock`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ class HandClock:
         return self.mono
 
     def pass_by(self, seconds: float) -> None:
-        """Let time pass, on both clocks."""
+        """Advance both clocks."""
         self.wall += seconds
         self.mono += seconds

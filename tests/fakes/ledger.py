@@ -1,4 +1,4 @@
-"""The ledger in memory: for trying out and for tests. Nothing survives the process."""
+"""The ledger in memory, for tests. Nothing survives the process."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class MemoryLedger:
         self._observed_messages: dict[bytes, list[Evidence]] = defaultdict(list)
         self._buckets: dict[str, Bucket] = {}
         self._lock = Lock()
-        #: Receipts that are awaited.
+        #: Pending receipts.
         self.expected: dict[SubmissionId, Expected] = {}
         self.restored: Restored | None = None
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
-        """Carry the changes out in one step; see `bridge.ports.Ledger`."""
+        """Apply the changes atomically; see `bridge.ports.Ledger`."""
         with self._lock:
             unit = self._fill([change.read_set for change in changes])
             results = unit_of_work.apply(changes, unit)
@@ -56,7 +56,7 @@ class MemoryLedger:
         return results
 
     def submission(self, submission_id: SubmissionId) -> SubmissionRecord:
-        """Return what is known of one."""
+        """Return the record of a submission."""
         return self._records[submission_id.command_id].submissions[submission_id.index]
 
     def command(self, command_id: str) -> CommandRecord | None:
@@ -65,7 +65,7 @@ class MemoryLedger:
             return self._records.get(command_id)
 
     def content_hash(self, command_id: str) -> bytes | None:
-        """Return what a command's content is known by."""
+        """Return the hash of a command's content."""
         record = self.command(command_id)
         return None if record is None else record.content_hash
 
@@ -78,15 +78,15 @@ class MemoryLedger:
         return None
 
     def time(self) -> float | None:
-        """Return nothing: whoever shares the memory shares the machine's clock."""
+        """Return None: all users share the machine's clock."""
         return None
 
     def close(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         self._records.clear()
 
     def _fill(self, read_sets: Sequence[ReadSet]) -> UnitOfWork:
-        """Give the changes records of their own, as a database would."""
+        """Return copies of the records, as a database would."""
         ids = {need.command_id for need in read_sets if need.command_id is not None}
         return UnitOfWork(
             commands={
@@ -120,7 +120,7 @@ class MemoryLedger:
         }
 
     def _submissions(self, read_sets: Sequence[ReadSet]) -> Iterator[tuple[SubmissionId, SubmissionRecord]]:
-        """Yield everything, but only where somebody asks for owners."""
+        """Yield all submissions if a change needs owners; otherwise none."""
         if not any(need.match_key or need.judged_key for need in read_sets):
             return
         for record in self._records.values():
@@ -132,17 +132,17 @@ class MemorySeen:
     """Fills the ports `Seen` and `Watermarks`."""
 
     def __init__(self, ledger: MemoryLedger | None = None) -> None:
-        """`ledger` knows what was sent; without it nothing is known to be."""
+        """`ledger` has the sent submissions; without it none is known."""
         self._ledger = ledger
         self._noted: dict[str, float] = {}
         self._watermarks: dict[str, float] = {}
 
     def known(self, ids: Collection[str]) -> set[str]:
-        """Return those that were noted; see `bridge.ports.Seen`."""
+        """Return the recorded ids; see `bridge.ports.Seen`."""
         return {id_ for id_ in ids if id_ in self._noted}
 
     def note(self, ids: Collection[str], now: float) -> None:
-        """Note them; see `bridge.ports.Seen`."""
+        """Record ids; see `bridge.ports.Seen`."""
         self._noted = dict.fromkeys(ids, now) | self._noted
 
     def sent(self, message_id: str) -> SentSubmission | None:
@@ -154,19 +154,19 @@ class MemorySeen:
         return dict(self._watermarks)
 
     def advance(self, watermarks: Mapping[str, float]) -> None:
-        """Note watermarks; see `bridge.ports.Watermarks`."""
+        """Record watermarks; see `bridge.ports.Watermarks`."""
         for number, at in watermarks.items():
             self._watermarks[number] = max(at, self._watermarks.get(number, at))
 
     def prune(self, before: float) -> int:
-        """Forget what was noted before `before`; returns how many."""
+        """Delete the ids recorded before `before`; return their number."""
         kept = {id_: at for id_, at in self._noted.items() if at >= before}
         forgotten = len(self._noted) - len(kept)
         self._noted = kept
         return forgotten
 
     def close(self) -> None:
-        """Keep what was noted: it may be opened again."""
+        """Keep the records: the store may be opened again."""
 
 
 class MemoryReceipts:
@@ -177,11 +177,11 @@ class MemoryReceipts:
         self._seen = seen
 
     def due_at(self) -> float | None:
-        """Return when the next is due; see `bridge.ports.Receipts`."""
+        """Return the time when the next receipt is due; see `bridge.ports.Receipts`."""
         return min((expected.ask_at for expected in self._ledger.expected.copy().values()), default=None)
 
     def take(self, now: float, until: float, limit: int) -> Sequence[PendingReceipt]:
-        """Take what is due; see `bridge.ports.Receipts`."""
+        """Take due receipts; see `bridge.ports.Receipts`."""
         expected = self._ledger.expected.copy()
         due = sorted(
             (submission_id for submission_id in expected if expected[submission_id].ask_at <= now),
@@ -198,19 +198,19 @@ class MemoryReceipts:
         return taken
 
     def postpone(self, asks: Mapping[SubmissionId, float]) -> None:
-        """Have them due later; see `bridge.ports.Receipts`."""
+        """Set later times; see `bridge.ports.Receipts`."""
         for submission_id, at in asks.items():
             if (expected := self._ledger.expected.get(submission_id)) is not None:
                 self._ledger.expected[submission_id] = replace(expected, ask_at=at)
 
     def end(self, submission_ids: Collection[SubmissionId], published: Collection[str], now: float) -> None:
-        """Await them no longer; see `bridge.ports.Receipts`."""
+        """Delete pending receipts; see `bridge.ports.Receipts`."""
         for submission_id in submission_ids:
             self._ledger.expected.pop(submission_id, None)
         self._seen.note(published, now)
 
     def close(self) -> None:
-        """Keep what is awaited: it may be opened again."""
+        """Keep the pending receipts: the store may be opened again."""
 
 
 def _sent(submission_id: SubmissionId, submission: SubmissionRecord) -> SentSubmission:

@@ -1,4 +1,4 @@
-"""A memory of notifications without a ledger or a thread."""
+"""A store of seen notifications without a ledger or a thread."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 
 class FakeMemory:
-    """Stands for `bridge.ingest.memory.NotificationMemory`."""
+    """A fake of `bridge.ingest.memory.NotificationMemory`."""
 
-    def __init__(self, *, away: bool = False, timeout: float = 20.0) -> None:
+    def __init__(self, *, unavailable: bool = False, timeout: float = 20.0) -> None:
         self.noted: list[str] = []
-        #: Submissions by their messages' ids.
+        #: Submissions by the ids of their messages.
         self.sent: dict[str, SentSubmission] = {}
-        #: While set, the ledger can not be asked.
-        self.away = away
-        #: While set, questions wait.
+        #: Whether the ledger is unavailable.
+        self.unavailable = unavailable
+        #: Whether questions stay unanswered until `go`.
         self.hangs = False
         self.waiting: list[Question] = []
         self.timeout = timeout
 
     def ask(self, question: Question) -> object:
-        """Answer a question at once, or never where the ledger hangs."""
-        if self.away:
+        """Answer a question immediately, or later if the ledger hangs."""
+        if self.unavailable:
             return None
         if self.hangs:
             self.waiting.append(question)
@@ -39,18 +39,18 @@ class FakeMemory:
         return self._answer(question)
 
     def go(self) -> None:
-        """Answer all that wait."""
+        """Answer all waiting questions."""
         self.hangs = False
         waiting, self.waiting = self.waiting, []
         for question in waiting:
             question.answered(self._answer(question))
 
     def time_out(self) -> None:
-        """Take the ledger for away."""
-        self.away = True
+        """Make the ledger unavailable."""
+        self.unavailable = True
 
     def note(self, ids: Sequence[str], also: Sequence[str], _: LoopCaller) -> None:
-        """Note the ids."""
+        """Record the ids."""
         self.noted.extend([*ids, *also])
 
     def _answer(self, question: Question) -> Owner | list[str]:

@@ -1,4 +1,4 @@
-"""A broker that is offered messages, and answers as the test likes."""
+"""A one-shot publisher that answers as the test specifies."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     from bridge.domain.messages import Outgoing
 
 
-class FakeOffering:
+class FakeOneShotPublisher:
     """Fills `bridge.ports.OneShotPublisher`."""
 
     def __init__(self, answer: OneShotResult | None = OneShotResult.TAKEN) -> None:
-        """Answer each offer with `answer`; with none, only when the test says so (`answered`)."""
+        """Answer each message with `answer`; if None, the test answers (`answered`)."""
         self.answer = answer
         self.available = True
-        #: Every message offered, in order, and who is to be told of it.
-        self.offered: list[Outgoing] = []
+        #: The messages in order, and the functions that receive their results.
+        self.published: list[Outgoing] = []
         self.answered: list[Callable[[OneShotResult], None]] = []
 
     def publish_once(
         self, message: Outgoing, answered: Callable[[OneShotResult], None], *, until: float
     ) -> None:
         """Take the message, and answer."""
-        self.offered.append(message)
+        self.published.append(message)
         self.answered.append(answered)
         if self.answer is not None:
             answered(self.answer)

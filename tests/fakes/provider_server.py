@@ -1,4 +1,4 @@
-"""A provider on loopback that does as it is told: answers, cuts, drips, stays silent. Threads and raw sockets."""
+"""A provider on loopback with scripted behaviour: answer, cut, drip, stay silent. Threads and raw sockets."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MESSAGE_ID = "SM5C24C4C400010208211000EC4E0EA1"
 SENDER = "+16137001234"
 TOKEN_PATH = "/cpaas/auth/v1/token"
 
-_KEY = "nobody verifies what this signs, so it may be known to all"
+_KEY = "no client verifies this signature, so the key need not be secret"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it came."""
+    """A received request."""
 
     method: str
     path: str
@@ -38,27 +38,27 @@ class Request:
 
     @property
     def json(self) -> dict[str, object]:
-        """The body, read as JSON."""
+        """The body, parsed as JSON."""
         document: dict[str, object] = json.loads(self.body)
         return document
 
 
 @dataclass(slots=True)
 class Peer:
-    """The client's side of one connection, while an act plays."""
+    """The client's side of a connection, for an act."""
 
     sock: socket.socket
     request: Request
-    #: Set when the server stops: silence ends with it.
+    #: Set when the server stops: it ends a silence.
     stopping: threading.Event
 
     def send(self, data: bytes) -> None:
-        """Send `data`; a client that has gone away is no failure of ours."""
+        """Send `data`; a client that is gone is not an error."""
         with contextlib.suppress(OSError):
             self.sock.sendall(data)
 
 
-#: What is done about a request; true where the connection stays open.
+#: Handles a request; returns true if the connection stays open.
 Act: TypeAlias = "Callable[[Peer], bool]"
 
 
@@ -69,12 +69,12 @@ def answer(
     *,
     keep: bool = True,
 ) -> Act:
-    """Answer with `status` and `body`: bytes as they are, anything else as JSON."""
+    """Answer with `status` and `body`: bytes unchanged, other values as JSON."""
     return lambda peer: _sent(peer, reply(status, body, headers), keep=keep)
 
 
 def reply(status: int, body: object, headers: Mapping[str, str] | None = None) -> bytes:
-    """Return the bytes of a whole answer."""
+    """Return the bytes of a complete response."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})}
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
@@ -82,12 +82,12 @@ def reply(status: int, body: object, headers: Mapping[str, str] | None = None) -
 
 
 def raw(data: bytes, *, then: Act | None = None) -> Act:
-    """Send `data`, whatever it is, and close, or do `then`."""
+    """Send `data` unchanged and close, or continue with `then`."""
     return lambda peer: _sent(peer, data, keep=False) or (then(peer) if then else False)
 
 
 def close(_peer: Peer) -> bool:
-    """Close without a word."""
+    """Close without a response."""
     return False
 
 
@@ -98,7 +98,7 @@ def reset(peer: Peer) -> bool:
 
 
 def silence(peer: Peer) -> bool:
-    """Say nothing until the client goes away or the server stops."""
+    """Send nothing until the client disconnects or the server stops."""
     peer.sock.settimeout(0.02)
     while not peer.stopping.is_set():
         with contextlib.suppress(TimeoutError):
@@ -127,7 +127,7 @@ def drip(data: bytes, *, every: float) -> Act:
 
 
 def flood(head: bytes, piece: bytes, *, times: int) -> Act:
-    """Send `head`, then `piece` as often as the client takes it, at most `times`."""
+    """Send `head`, then `piece` as often as the client accepts it, at most `times`."""
 
     def act(peer: Peer) -> bool:
         with contextlib.suppress(OSError):
@@ -140,7 +140,7 @@ def flood(head: bytes, piece: bytes, *, times: int) -> Act:
 
 
 def accepted(status: str = "DeliveredToNetwork", message_id: str = MESSAGE_ID) -> dict[str, object]:
-    """Return the body of a send that went well (wire reference 4.1)."""
+    """Return the body of a successful send (wire reference 4.1)."""
     url = f"/cpaas/smsmessaging/v1/{USER}/remoteAddresses/{SENDER}/messages/{message_id}"
     return {
         "outboundSMSMessageRequest": {
@@ -168,21 +168,21 @@ def fault(
 
 
 class ProviderServer:
-    """The provider. By itself it gives tokens and accepts every send; `acts` and `token_acts` come first."""
+    """The provider. It issues tokens and accepts each send, unless `acts` and `token_acts` have entries."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.acts: deque[Act] = deque()
         self.token_acts: deque[Act] = deque()
-        #: API requests with a live token, in the order they came.
+        #: API requests with a valid token, in order.
         self.requests: list[Request] = []
         self.token_requests: list[Request] = []
-        #: API requests that were answered 401 for their token.
+        #: The number of API requests that were answered 401 because of their token.
         self.unauthorized = 0
         self.connections = 0
-        #: Seconds, as the tokens say themselves.
+        #: The lifetime in seconds that the tokens contain.
         self.token_lifetime = 28_800
         self.user = USER
-        #: Seconds a token request takes, so that a crowd gathers.
+        #: Seconds that a token request takes, so that several threads wait for it.
         self.token_delay = 0.0
         self._live: set[str] = set()
         self._lock = threading.Lock()
@@ -200,16 +200,16 @@ class ProviderServer:
 
     @property
     def base_url(self) -> str:
-        """Where it is."""
+        """The URL of the server."""
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def sends(self) -> list[Request]:
-        """The sends that came."""
+        """The received sends."""
         return [request for request in self.requests if request.path.endswith("/requests")]
 
     def revoke(self) -> None:
-        """Let every token issued so far be refused."""
+        """Refuse all tokens issued so far."""
         with self._lock:
             self._live.clear()
 
@@ -308,7 +308,7 @@ def _sent(peer: Peer, data: bytes, *, keep: bool) -> bool:
 
 
 def _read(sock: socket.socket) -> Request | None:
-    """Read one request; None where the client has closed."""
+    """Read one request; None if the client has closed."""
     data = b""
     while b"\r\n\r\n" not in data:
         piece = sock.recv(65536)

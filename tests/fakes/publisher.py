@@ -1,4 +1,4 @@
-"""A publisher in memory that confirms, holds or refuses, on a thread of its own as the real one does."""
+"""A publisher in memory that confirms, holds or refuses messages; it has a thread like the real one."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class FakePublisher:
     """Fills `bridge.ports.Publisher`."""
 
     def __init__(self, *, capacity: int = 1_000_000) -> None:
-        #: Every message taken, in order.
+        #: The accepted messages in order.
         self.taken: list[Outgoing] = []
         self.available = True
-        #: Whether it is only a confirm that is late, while it is not available.
+        #: While it is unavailable: whether the reason is only a late confirm.
         self.stalled = False
-        #: While clear, messages are taken and not confirmed.
+        #: While clear, messages are accepted and not confirmed.
         self.confirming = threading.Event()
         self.confirming.set()
         self._capacity = capacity
@@ -36,11 +36,11 @@ class FakePublisher:
 
     @property
     def out_of_service(self) -> bool:
-        """Whether it is not available, for more than a moment."""
+        """Whether it is unavailable for more than a moment."""
         return not self.available and not self.stalled
 
     def publish(self, message: Outgoing, confirmed: Callable[[], None], *, soon: bool = True) -> None:
-        """Take the message, where there is room; one that need not be soon stays until the next `flush`."""
+        """Accept the message, if there is capacity; without `soon` it waits until the next `flush`."""
         if self._unconfirmed.qsize() >= self._capacity:
             raise PublisherFull
         self._unflushed.append((message, confirmed))
@@ -48,7 +48,7 @@ class FakePublisher:
             self.flush()
 
     def flush(self) -> None:
-        """Take what waits for it."""
+        """Publish the waiting messages."""
         while self._unflushed:
             message, confirmed = self._unflushed.popleft()
             self.taken.append(message)
@@ -56,12 +56,12 @@ class FakePublisher:
             self._unconfirmed.put(confirmed)
 
     def close(self) -> None:
-        """Confirm what is held and end the thread."""
+        """Confirm the held messages and end the thread."""
         self.confirming.set()
         self._unconfirmed.put(None)
         self._thread.join(5)
         if self._thread.is_alive():
-            raise AssertionError("a told callback blocks the publisher's thread")
+            raise AssertionError("a confirm's callback blocks the publisher's thread")
 
     def _confirm(self) -> None:
         while (confirmed := self._unconfirmed.get()) is not None:
@@ -70,7 +70,7 @@ class FakePublisher:
 
 
 def _look_at(message: Outgoing) -> None:
-    """Hold the message against the contract, as the broker would deliver it."""
+    """Validate the message against the contract, as the broker would deliver it."""
     look_at(
         message.body,
         exchange=message.exchange,

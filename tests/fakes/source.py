@@ -1,4 +1,4 @@
-"""A source of commands in memory, which can lose its connection; on a thread of its own as the real one does."""
+"""A source of commands in memory, which can lose its connection; it has a thread like the real one."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class FakeSource:
         self._connection = 1
         self._last = 0
         self._consuming = True
-        #: How many commands were taken off the queue.
+        #: The number of acknowledged commands.
         self.acked = 0
         self._unflushed: deque[Callable[[], None]] = deque()
         self._todo: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="fake-source", daemon=True)
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start delivering."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -49,26 +49,26 @@ class FakeSource:
         properties: Mapping[str, object] | None = None,
         headers: Mapping[str, object] | None = None,
     ) -> None:
-        """Put a command on the queue."""
+        """Put a command into the queue."""
         command = Delivery(body, tag=(0, 0), properties=properties or {}, headers=headers or {})
         self._todo.put(lambda: self._queue.append(command))
 
     def break_off(self) -> None:
-        """Lose the connection, and have another: what is not settled comes again."""
+        """Lose the connection and reconnect: unsettled deliveries are redelivered."""
         self._todo.put(self._break_off)
 
     @property
     def consuming(self) -> bool:
-        """Whether it delivers what comes."""
+        """Whether it delivers commands."""
         return self._consuming
 
     @property
     def held(self) -> int:
-        """How many deliveries of this connection are not settled."""
+        """The number of unsettled deliveries of this connection."""
         return len(self._held)
 
     def pause(self) -> None:
-        """Deliver nothing for now."""
+        """Stop delivering for now."""
         self._todo.put(lambda: self._consume(wanted=False))
 
     def resume(self) -> None:
@@ -76,19 +76,19 @@ class FakeSource:
         self._todo.put(lambda: self._consume(wanted=True))
 
     def ack(self, delivery: Delivery) -> None:
-        """Take a command off the queue."""
+        """Acknowledge a command."""
         self._unflushed.append(lambda: self._settle(delivery, acked=True))
 
     def requeue(self, delivery: Delivery) -> None:
-        """Put a command back."""
+        """Requeue a command."""
         self._unflushed.append(lambda: self._settle(delivery, acked=False))
 
     def flush(self) -> None:
-        """Settle what waits for it."""
+        """Settle the waiting deliveries."""
         while self._unflushed:
             self._todo.put(self._unflushed.popleft())
 
-    # --- its thread ----------------------------------------------------------------------------------------------
+    # --- the thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while (todo := self._todo.get()) is not None:

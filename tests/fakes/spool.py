@@ -1,4 +1,4 @@
-"""A spool in memory, whose disk breaks when told to."""
+"""A spool in memory, whose disk can fail."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class FakeSpool:
     """Fills `bridge.ports.Spool`."""
 
     def __init__(self) -> None:
-        #: Why nothing can be written; None while it can.
+        #: The reason why writing fails; None while it works.
         self.broken: str | None = None
-        #: How many transactions there were.
+        #: The number of transactions.
         self.commits = 0
         self.closed = False
         self._kept: dict[str, tuple[Spooled, float]] = {}
@@ -27,19 +27,19 @@ class FakeSpool:
 
     @property
     def ids(self) -> list[str]:
-        """What it holds, the oldest first."""
+        """The ids of its events, the oldest first."""
         return list(self._kept)
 
     @property
     def contents(self) -> SpoolContents:
-        """What it holds."""
+        """The numbers and sizes of its contents."""
         bodies = [spooled.event.body for spooled, _ in self._kept.values()]
         oldest = next((at for _, at in self._kept.values()), None)
         bytes_ = sum(len(body) + SPOOL_OVERHEAD for body in bodies)
         return SpoolContents(len(bodies), bytes_, oldest, moved=self._moved)
 
     def move(self) -> None:
-        """Go on in another file."""
+        """Continue in another file."""
         renumbered = [
             (Spooled(number, spooled.event), at)
             for number, (spooled, at) in enumerate(self._kept.values(), start=1)
@@ -49,7 +49,7 @@ class FakeSpool:
         self._moved += 1
 
     def change(self, keep: Sequence[Event], forget: Collection[str], *, now: float) -> None:
-        """Keep and forget, or break."""
+        """Add and remove events, or fail."""
         self.probe()
         self.commits += 1
         for event in keep:
@@ -64,10 +64,10 @@ class FakeSpool:
         return [spooled for spooled, _ in self._kept.values() if spooled.number > after][:limit]
 
     def probe(self) -> None:
-        """Break, where it is broken."""
+        """Fail if the disk does."""
         if self.broken is not None:
             raise SpoolUnavailable(self.broken)
 
     def close(self) -> None:
-        """Be closed."""
+        """Close."""
         self.closed = True

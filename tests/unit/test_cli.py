@@ -26,7 +26,7 @@ from bridge.ops.examination import CheckReport, fail
 from bridge.ports import LedgerUnavailable
 from bridge.ports.provider_errors import CallRefused, CpaasError, Unauthorized, Unreachable
 from bridge.settings import SettingProblem, Settings, SettingsError
-from tests.fakes.notifying import FakeAccount
+from tests.fakes.provider_account import FakeAccount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

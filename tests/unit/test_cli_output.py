@@ -20,7 +20,7 @@ from bridge.domain.dead_letters import DeadLetter
 from bridge.domain.messages import Delivery
 from bridge.domain.printable import repaired, to_json, visible, wants_colour
 from bridge.ops.examination import CheckReport, fail
-from tests.fakes.notifying import FakeAccount
+from tests.fakes.provider_account import FakeAccount
 from tests.harness.text_strategies import ANY_TEXT
 from tests.unit.test_cli import FakeUseCases, outcome
 

@@ -182,7 +182,7 @@ def test_known_notification_is_answered_and_not_published_again(
 def test_repeat_that_is_not_remembered_is_published_with_the_same_id(
     publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
-    ingest = make_ingest(publisher, clock, metrics, FakeMemory(away=True))
+    ingest = make_ingest(publisher, clock, metrics, FakeMemory(unavailable=True))
     answers = [take(ingest)[0] for _ in range(2)]
     one, other = publisher.taken
 

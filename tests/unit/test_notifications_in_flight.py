@@ -277,7 +277,7 @@ def test_request_is_answered_in_time_and_published_while_the_ledger_hangs() -> N
             await asyncio.sleep(0.01)
 
         assert (first, before, publishing.asked) == (REFUSED, 0, 1)
-        assert memory.away
+        assert memory.unavailable
         memory.go()
         await settled()
         assert publishing.asked == 1

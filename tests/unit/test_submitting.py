@@ -20,7 +20,7 @@ from bridge.ingest.command_lookup import UNAVAILABLE, NoAnswer
 from bridge.ops.metrics import Metrics
 from bridge.ports import OneShotResult
 from bridge.ports.http_results import Operation, SubmitResult, Unknown
-from tests.fakes.one_shot_publisher import FakeOffering
+from tests.fakes.one_shot_publisher import FakeOneShotPublisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ def metrics() -> Metrics:
 
 
 def make(
-    one_shot: FakeOffering,
+    one_shot: FakeOneShotPublisher,
     metrics: Metrics,
     lookups: FakeLookups | None = None,
     *,
@@ -116,12 +116,12 @@ def counted(metrics: Metrics) -> dict[tuple[str, int], float]:
 
 
 def test_confirmed_command_is_queued_and_leaves_one_line_without_number_or_text(metrics: Metrics) -> None:
-    one_shot = FakeOffering()
+    one_shot = FakeOneShotPublisher()
     id_, result, lines = take(make(one_shot, metrics), SubmittedCommand(body=BODY, client="192.0.2.1"))
     (line,) = lines
 
     assert (id_, result) == ("a", SubmitResult.QUEUED)
-    assert [message.body for message in one_shot.offered] == [BODY]
+    assert [message.body for message in one_shot.published] == [BODY]
     assert (line["event"], line["command_id"], line["status"]) == ("command.queued", "a", 202)
     assert (line["destinations"], line["client"]) == (1, "192.0.2.1")
     assert "secret" not in str(lines)
@@ -140,7 +140,7 @@ def test_confirmed_command_is_queued_and_leaves_one_line_without_number_or_text(
 def test_command_that_the_broker_refuses_is_refused(
     offered: OneShotResult, result: SubmitResult, metrics: Metrics
 ) -> None:
-    _, stored_event, lines = take(make(FakeOffering(offered), metrics), SubmittedCommand(body=BODY))
+    _, stored_event, lines = take(make(FakeOneShotPublisher(offered), metrics), SubmittedCommand(body=BODY))
 
     assert stored_event is result
     assert [(line["event"], line["reason"]) for line in lines] == [("command.refused", result.name.lower())]
@@ -148,15 +148,15 @@ def test_command_that_the_broker_refuses_is_refused(
 
 
 def test_nothing_is_published_and_no_request_waits_while_the_broker_is_unavailable(metrics: Metrics) -> None:
-    one_shot, lookups = FakeOffering(), FakeLookups()
+    one_shot, lookups = FakeOneShotPublisher(), FakeLookups()
     one_shot.available = False
 
     assert take(make(one_shot, metrics, lookups), SubmittedCommand(body=BODY))[1] is SubmitResult.UNAVAILABLE
-    assert (one_shot.offered, lookups.asked) == ([], 0)
+    assert (one_shot.published, lookups.asked) == ([], 0)
 
 
 def test_late_confirm_is_ignored(metrics: Metrics) -> None:
-    one_shot = FakeOffering(answer=None)
+    one_shot = FakeOneShotPublisher(answer=None)
     submitting = make(one_shot, metrics, confirm_timeout=0.05)
     results: list[SubmitResult | Exception] = []
 
@@ -175,18 +175,18 @@ def test_late_confirm_is_ignored(metrics: Metrics) -> None:
 
 
 def test_id_that_the_ledger_knows_with_other_content_is_a_conflict(metrics: Metrics) -> None:
-    one_shot = FakeOffering()
+    one_shot = FakeOneShotPublisher()
     submitting = make(one_shot, metrics, FakeLookups(record_of(b"another")))
 
     assert take(submitting, SubmittedCommand(body=BODY))[1] is SubmitResult.CONFLICTING
-    assert one_shot.offered == []
+    assert one_shot.published == []
     assert counted(metrics) == {("submit", 409): 1}
 
 
 @pytest.mark.parametrize("known", [record_of(hash_of(BODY)), None, UNAVAILABLE], ids=["same", "none", "away"])
 def test_command_without_a_conflict_in_the_ledger_is_published(known: Any, metrics: Metrics) -> None:
     assert (
-        take(make(FakeOffering(), metrics, FakeLookups(known)), SubmittedCommand(body=BODY))[1]
+        take(make(FakeOneShotPublisher(), metrics, FakeLookups(known)), SubmittedCommand(body=BODY))[1]
         is SubmitResult.QUEUED
     )
 
@@ -195,7 +195,8 @@ def test_unexpected_exception_is_raised_to_the_caller(metrics: Metrics) -> None:
     mistake = KeyError("x")
 
     assert (
-        take(make(FakeOffering(), metrics, FakeLookups(mistake)), SubmittedCommand(body=BODY))[1] is mistake
+        take(make(FakeOneShotPublisher(), metrics, FakeLookups(mistake)), SubmittedCommand(body=BODY))[1]
+        is mistake
     )
 
 
@@ -207,7 +208,7 @@ def test_caller_that_got_an_exception_gets_no_later_result(metrics: Metrics) -> 
     results: list[Any] = []
 
     async def taken() -> None:
-        submitting = make(FakeOffering(), metrics, Broken(), confirm_timeout=0.02)
+        submitting = make(FakeOneShotPublisher(), metrics, Broken(), confirm_timeout=0.02)
         with pytest.raises(KeyError):
             submitting.take(SubmittedCommand(body=BODY), lambda _, result: results.append(result))
         await asyncio.sleep(0.1)
@@ -218,12 +219,12 @@ def test_caller_that_got_an_exception_gets_no_later_result(metrics: Metrics) -> 
 
 
 def test_generated_id_is_not_looked_up(metrics: Metrics) -> None:
-    lookups, one_shot = FakeLookups(), FakeOffering()
+    lookups, one_shot = FakeLookups(), FakeOneShotPublisher()
     submitting = make(one_shot, metrics, lookups, rules=CommandRules(allow_missing_id=True))
     id_, result, _ = take(submitting, SubmittedCommand(body=BODY.replace(b'"id": "a", ', b"")))
 
     assert (result, lookups.asked) == (SubmitResult.QUEUED, 0)
-    assert one_shot.offered[0].properties["message_id"] == id_
+    assert one_shot.published[0].properties["message_id"] == id_
 
 
 @pytest.mark.parametrize(
@@ -232,19 +233,19 @@ def test_generated_id_is_not_looked_up(metrics: Metrics) -> None:
 def test_invalid_command_is_answered_at_once_counted_and_logged(
     body: bytes, status: int, metrics: Metrics
 ) -> None:
-    one_shot = FakeOffering()
+    one_shot = FakeOneShotPublisher()
     with pytest.raises(Invalid), capture_logs() as lines:
         make(one_shot, metrics).take(SubmittedCommand(body=body), lambda _id, _result: None)
 
     assert [(line["event"], line["status"], line["bytes"]) for line in lines] == [
         ("command.refused", status, len(body))
     ]
-    assert one_shot.offered == []
+    assert one_shot.published == []
     assert counted(metrics) == {("submit", status): 1}
 
 
 def test_unauthenticated_requests_are_counted_and_logged_once_a_minute(metrics: Metrics) -> None:
-    submitting = make(FakeOffering(), metrics)
+    submitting = make(FakeOneShotPublisher(), metrics)
     with capture_logs() as lines:
         for _ in range(100):
             submitting.refused(Operation.SHOW, 401, "192.0.2.1")
@@ -282,7 +283,7 @@ def test_command_is_shown_with_its_outcome_and_without_its_text(
     record = record_of(
         b"", state=state, attempts=2, message_id="m1", retry_at=1.8e9, stored_event=stored_event, owner="w"
     )
-    said = json.loads(shown(make(FakeOffering(), metrics, FakeLookups(record))))
+    said = json.loads(shown(make(FakeOneShotPublisher(), metrics, FakeLookups(record))))
 
     assert said == {
         "id": "a",
@@ -317,6 +318,6 @@ def test_command_that_cannot_be_shown_has_a_reason(
     known: Any, command_id: str, found: Unknown, metrics: Metrics
 ) -> None:
     with capture_logs() as lines:
-        assert shown(make(FakeOffering(), metrics, FakeLookups(known)), command_id) is found
+        assert shown(make(FakeOneShotPublisher(), metrics, FakeLookups(known)), command_id) is found
 
     assert [line["event"] for line in lines] == ["command.shown"]

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.adapters.cpaas.values import ProviderChannel, ProviderSubscription
 from bridge.domain.subscription_plan import Declared, Present, plan, removals
-from tests.fakes.notifying import NUMBER, OTHER, OURS
+from tests.fakes.provider_account import NUMBER, OTHER, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from bridge.domain.subscription_plan import Declared
 from bridge.jobs.subscriptions import NotAsAsked, channel_of, read_state, sync
 from bridge.ports.provider_errors import CallRefused, CpaasError, NotFound
 from bridge.simulator import Simulator
-from tests.fakes.notifying import NUMBER, OTHER, OURS, FakeAccount
+from tests.fakes.provider_account import NUMBER, OTHER, OURS, FakeAccount
 from tests.unit.cpaas_setup import ONCE, account
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from bridge.jobs.subscription_reconciler import SubscriptionReconciler
 from bridge.jobs.subscriptions import sync
 from bridge.ops.metrics import Metrics
 from bridge.ports.provider_errors import Unauthorized, Unreachable
-from tests.fakes.notifying import NUMBER, OTHER, OURS, FakeAccount
+from tests.fakes.provider_account import NUMBER, OTHER, OURS, FakeAccount
 from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ OURS = "sms-bridge"
 
 
 class FakeSubscriptions:
-    """The subscriptions. Numbers that are not the account's are refused."""
+    """The subscriptions. A number that is not the account's is refused."""
 
     def __init__(self, account: FakeAccount) -> None:
         self._account = account
         self.kept: dict[str, ProviderSubscription] = {}
-        #: What the list shows none of.
+        #: Ids of subscriptions that the list omits.
         self.hidden: set[str] = set()
-        #: On: the list shows nothing yet.
+        #: Whether the list is still empty.
         self.late = False
 
     def list(self) -> tuple[ProviderSubscription, ...]:
@@ -57,9 +57,9 @@ class FakeChannels:
     def __init__(self, account: FakeAccount) -> None:
         self._account = account
         self.kept: dict[str, ProviderChannel] = {}
-        #: What the list shows none of.
+        #: Ids of channels that the list omits.
         self.hidden: set[str] = set()
-        #: On: the list shows nothing yet.
+        #: Whether the list is still empty.
         self.late = False
 
     def list(self) -> tuple[ProviderChannel, ...]:
@@ -89,13 +89,13 @@ class FakeChannels:
 
 
 class FakeAccount:
-    """The provider, as far as notifications go."""
+    """The provider's account, as far as notifications need it."""
 
     def __init__(self) -> None:
         self.numbers = {NUMBER, OTHER}
-        #: Off: what is made is shown without its correlator.
+        #: Whether created resources are shown with their correlators.
         self.echoes = True
-        #: What every call raises.
+        #: The error that every call raises.
         self.broken: Exception | None = None
         self.calls: list[str] = []
         self.closed = False
