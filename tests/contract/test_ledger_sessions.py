@@ -133,8 +133,8 @@ def test_host_that_cannot_be_resolved_is_named_with_the_errors_of_the_others(hos
 def test_error_gives_the_reason_for_each_host_when_none_is_writable(
     postgresql_url: str, standby: Postgres
 ) -> None:
-    nobody = free_port()
-    hosts = f"127.0.0.1:{standby.port},127.0.0.1:{nobody}"
+    silent = free_port()
+    hosts = f"127.0.0.1:{standby.port},127.0.0.1:{silent}"
 
     wait_until(lambda: standby.has(database_of(postgresql_url)), what="the standby has the database")
     with pytest.raises(LedgerUnavailable, match=r"read-only.*; .*refused") as caught:
