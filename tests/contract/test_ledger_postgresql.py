@@ -137,7 +137,7 @@ def test_database_with_another_encoding_is_refused_with_the_next_step(
 
     open_ledger(postgresql_url).close()
     for opens in (open_ledger, open_seen, lambda url: read_ledger(url).summary()):
-        with pytest.raises(LedgerUnusable, match=f"encoding {encoding}: make one with"):
+        with pytest.raises(LedgerUnusable, match=f"encoding {encoding}: create one with"):
             opens(other)
 
 
