@@ -39,22 +39,22 @@ def serve_admin(
     *,
     port: int | None = None,
 ) -> HttpServer:
-    """Listen on `port`, by default a worker's; `stall` says what of the process stands still, and does not block."""
+    """Listen on `port`, by default a worker's; `stall` names a stalled thread, and does not block."""
     metrics.ready.set_function(lambda: ready().ready)
     return listen_admin(settings, Admin(ready, metrics.registry, stall), port=port)
 
 
 def report_started(ready: Callable[[], Readiness], stall: Callable[[], str | None] = lambda: None) -> None:
-    """Notify systemd that the service runs: call it once all its ports listen. The broker need not be there.
+    """Notify systemd that the service runs. Call it once all ports listen; the broker need not be connected.
 
-    From then on systemd learns how the service is, and its watchdog is fed until `stall` says what stands still.
+    From then on the status is reported to systemd, and its watchdog is fed until `stall` names a stalled thread.
     """
     notify_systemd.ready()
     Reporting(ready, stall).start()
 
 
 def make_progress(clock: Clock) -> ThreadProgress:
-    """Return what watches over the threads of this process: half of the watchdog's time, so that it can bite."""
+    """Return the progress of this process's threads. Its timeout is at most half of the watchdog's interval."""
     watchdog = notify_systemd.watchdog_seconds()
     return ThreadProgress(clock, timeout=TIMEOUT if watchdog is None else min(TIMEOUT, watchdog / 2))
 
@@ -71,7 +71,7 @@ def listen_admin(settings: Settings, app: Application, *, port: int | None = Non
 
 
 class Outlet(Protocol):
-    """What publishes, as readiness looks at it."""
+    """A publisher: the state that readiness reads."""
 
     @property
     def available(self) -> bool: ...
@@ -82,7 +82,7 @@ class Outlet(Protocol):
 
 
 def publishing(outlet: Outlet) -> tuple[str, bool, str]:
-    """Return whether the broker takes messages, and if not, why not."""
+    """Return whether the broker accepts messages, with the reason."""
     if outlet.available:
         return "publishing", True, "the broker takes messages"
     if not outlet.connected:
@@ -93,6 +93,6 @@ def publishing(outlet: Outlet) -> tuple[str, bool, str]:
 
 
 def readiness(*reasons: tuple[str, bool, str], judged: frozenset[str]) -> Readiness:
-    """Return ready if all that is `judged` is well; the rest is reported."""
+    """Return ready if all reasons that are `judged` are ok; the others are only reported."""
     ready = all(ok for name, ok, _ in reasons if name in judged)
     return Readiness(ready=ready, reasons=tuple(Reason(*reason) for reason in reasons))

@@ -1,4 +1,4 @@
-"""Catching up with the provider's history: in an ingest, and on the command line."""
+"""Backfill from the provider's history, in an ingest and on the command line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def catch_up(
     clock: Clock,
     stopping: threading.Event,
 ) -> CatchUp:
-    """Return what reads the account's history and has what is missing published."""
+    """Return the job that reads the account's history and publishes missing messages."""
     rules = CatchUpRules(
         lookback=settings.catch_up.lookback,
         overlap=settings.catch_up.overlap,
@@ -59,14 +59,14 @@ def run_catch_up(
     Raises:
         SettingsError: the account is not configured, or the broker where it is needed.
         ConnectionError: the broker or the provider is not reachable.
-        LedgerUnavailable: there is none, or it can't be read: nobody can tell what is missing.
+        LedgerUnavailable: the ledger does not exist or can't be read, so that missing messages can't be determined.
 
     """
     require(settings, broker=not dry_run, account=True)
-    # On stderr: on stdout stands what a program reads.
+    # On stderr: stdout has the output for programs.
     configure_log(settings)
     clock, stopping = SystemClock(), threading.Event()
-    # A new one, at a path that is not the ingest's, knows no notification, and all would be events.
+    # A new ledger at a wrong path has no notifications: all messages would be published again.
     require_ledger(settings)
     try:
         if dry_run:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bridge.worker.worker import Worker
 
     class Connected(Protocol):
-        """A part with a connection and a thread for it, which counts its `iterations`."""
+        """A part with a connection thread, which counts its `iterations`."""
 
         @property
         def iterations(self) -> int: ...
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 
 class BrokerConnections:
-    """RabbitMQ. What one kind of process alone needs is imported when it is asked for."""
+    """Connections to RabbitMQ. Modules that only one kind of process needs are imported on demand."""
 
     def __init__(self, context: ProcessContext) -> None:
         self.context = context
         self.topology = parts.topology(context.settings)
 
     def publisher(self, name: str, *, limit: int) -> ConnectedPublisher:
-        """Return what publishes, with at most `limit` messages unconfirmed; `name` is shown by the broker."""
+        """Return a publisher with at most `limit` unconfirmed messages; `name` is shown by the broker."""
         from bridge.adapters.amqp.publisher import AmqpPublisher
 
         broker = self.context.settings.broker
@@ -58,7 +58,7 @@ class BrokerConnections:
         )
 
     def one_shot(self, name: str, *, limit: int) -> ConnectedOneShotPublisher:
-        """Return what publishes commands for those who wait for the answer, at most `limit` at once."""
+        """Return the one-shot publisher of commands, with at most `limit` in flight; callers wait for the result."""
         from bridge.adapters.amqp.one_shot_publisher import AmqpOneShotPublisher
 
         broker = self.context.settings.broker
@@ -71,12 +71,12 @@ class BrokerConnections:
         )
 
     def source(self, name: str, worker: Worker, ledger: SqlLedger) -> ConnectedSource:
-        """Return what brings a worker commands; another ledger than the command queue's ends the process."""
+        """Return the source of a worker's commands. The process ends if the queue is bound to another ledger."""
         from bridge.adapters.amqp.consumer import AmqpConsumer
         from bridge.adapters.amqp.ledger_identity import LedgerIdentity
         from bridge.app.command_client import loss_matters_for
 
-        def mistaken(reason: str) -> None:
+        def on_mismatch(reason: str) -> None:
             structlog.get_logger().error("ledger.mismatched", reason=reason)
             self.context.stopping.crash(os.EX_CONFIG)
 
@@ -87,7 +87,9 @@ class BrokerConnections:
             self.topology,
             prefetch=settings.worker.prefetch,
             declares=settings.broker.declare,
-            identity=LedgerIdentity(ledger.lineages, max_age=loss_matters_for(settings), mistaken=mistaken),
+            identity=LedgerIdentity(
+                ledger.lineages, max_age=loss_matters_for(settings), mistaken=on_mismatch
+            ),
         )
         ledger.lineages.on_moved = source.compare_again
         return source

@@ -1,4 +1,4 @@
-"""A worker process under a supervisor: `python -m bridge.app.child NUMBER`, with its settings on its lifeline."""
+"""A worker process under a supervisor: `python -m bridge.app.child NUMBER`, with its settings on its control pipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bridge.settings.transfer import unpack
 
 
 def main(number: int) -> int:
-    """Run a worker until the supervisor stops it or is gone; returns the exit code."""
+    """Run a worker until the supervisor stops it or exits; returns the exit code."""
     control_pipe = ControlPipe()
     line = control_pipe.line()
     if line is None:
@@ -31,7 +31,7 @@ def main(number: int) -> int:
 
 
 def _end_with(control_pipe: ControlPipe, stopping: Stopping, timeout: float) -> None:
-    """End this process when its supervisor says so or is gone: in order, or after `timeout` seconds as it is."""
+    """Stop this process when its supervisor asks for it or has exited, and kill it after `timeout` seconds."""
     if not control_pipe.wait_end():
         structlog.get_logger().warning("supervisor.lost")
     stopping.event.set()

@@ -1,4 +1,4 @@
-"""From settings to the values that sending is given: its rules, the account, the provider's client."""
+"""Factory of the provider's client, the account and the rules for sending, from the settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def send_rules(settings: Settings) -> SendRules:
-    """Return what configuration makes of sending."""
+    """Return the rules for sending."""
     return SendRules(
         commands=parts.command_rules(settings),
         style=parts.style(settings),
@@ -29,7 +29,7 @@ def send_rules(settings: Settings) -> SendRules:
 
 
 def ledger_rules(settings: Settings) -> LedgerRules:
-    """Return what decisions about a submission rest on."""
+    """Return the rules for decisions about a submission."""
     return LedgerRules(
         lease=settings.worker.lease,
         poison_after=settings.worker.poison_after,
@@ -42,17 +42,17 @@ def ledger_rules(settings: Settings) -> LedgerRules:
 
 
 def loss_matters_for(settings: Settings) -> float:
-    """Return for how many seconds after a restore of the ledger something is looked up that it may have lost."""
+    """Return for how many seconds after a restore of the ledger possibly lost commands are looked up."""
     return max(settings.retry.max_age, settings.ledger.restored_lookup)
 
 
 def receipt_rules(settings: Settings) -> ReceiptRules:
-    """Return when receipts are asked for."""
+    """Return the rules for polling receipts."""
     return parts.taken_from(settings.receipts, ReceiptRules)
 
 
 def account(settings: Settings) -> CpaasAccount:
-    """Return the account at the provider; `require` has checked that there is one."""
+    """Return the account at the provider; `require` has checked that one is configured."""
     cpaas = settings.cpaas
     return CpaasAccount(
         base_url=str(cpaas.base_url),
@@ -79,6 +79,6 @@ def client(
     stopping: threading.Event,
     tracer: Tracer | None = None,
 ) -> CpaasClient:
-    """Return the client of the account; `stopping` cuts its waits short."""
+    """Return the client of the account; `stopping` interrupts its waits."""
     retry = RetryPolicy(in_process=settings.retry.in_process)
     return CpaasClient(account, clock, retry, stopping, skew=settings.reconcile.skew, tracer=tracer)

@@ -1,10 +1,10 @@
 """The contract's documents, with the configured names: what `bridge schema` prints and writes.
 
-The files `asyncapi.json`, `submit.openapi.json` and `examples.json` are written by hand, and tests hold them against
-the bridge. Names stand in them as `{{command_queue}}`. The schemas of AMQP messages are made of the shapes that the
-code which makes the messages knows.
+The files `asyncapi.json`, `submit.openapi.json` and `examples.json` are written by hand, and tests compare them with
+the bridge. They contain names as placeholders, such as `{{command_queue}}`. The schemas of AMQP messages are generated
+from the shapes that the code of the messages uses.
 
-The bindings of AMQP have no place for basic properties: those stand in the extension `x-amqp-properties`, as a schema.
+The AMQP bindings can't describe basic properties: those are in the extension `x-amqp-properties`, as a schema.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PLAIN = Spelling()
 
 
 def contract_files(names: Names, *, camel_case: bool) -> Mapping[str, str]:
-    """Return the text of every file by its path: both documents, and a schema each under `schemas/`."""
+    """Return the text of every file by its path: both documents, and each schema under `schemas/`."""
     documents = schema_documents(names, camel_case=camel_case)
     return {
         "asyncapi.json": _written(asyncapi_document(names, camel_case=camel_case)),
@@ -113,13 +113,13 @@ def _messages(shown: Mapping[str, object]) -> Schema:
         DEAD_LETTER: {
             **_message(
                 DEAD_LETTER,
-                "A command, byte for byte and with its own properties and headers, and why it is dead.",
+                "A dead-lettered command: its body, properties and headers are unchanged, and headers with the reason are added.",
                 properties=commands.PROPERTIES,
                 headers={"$ref": f"#/components/schemas/{DEAD_LETTER_HEADERS}"},
                 examples=[letter],
                 contentType="application/json",
             ),
-            # A message that is not a command is a dead letter, too.
+            # A message that is not a command can be dead-lettered too.
             "payload": {
                 "description": "The command as it was: JSON where it is one, any bytes where it is invalid."
             },
@@ -143,7 +143,7 @@ def _message(
 
 
 def _schemas(spelling: Spelling) -> Mapping[str, Schema]:
-    """Return the schemas as components: what the reply has in `$defs` is one of them already."""
+    """Return the schemas as components. The reply refers to them instead of its own `$defs`."""
     written = dict(schemas(spelling))
     reply = written[REPLY]
     outcomes = reply.pop("$defs")
@@ -154,7 +154,7 @@ def _schemas(spelling: Spelling) -> Mapping[str, Schema]:
 
 
 def _in_camel_case(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of an object, and of those in it, with the keys that it names in camelCase."""
+    """Return the schema of an object, with its keys and those of nested objects in camelCase."""
     return {
         **schema,
         "required": [camel(name) for name in schema["required"]],

@@ -1,4 +1,4 @@
-"""What is done with dead letters on the command line."""
+"""Use cases of `bridge dead`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def dead_letters(settings: Settings, wanted: DeadLetterFilter) -> Iterator[DeadLetter]:
-    """Yield the dead letters that are wanted, and leave them where they are."""
+    """Yield the selected dead letters, and leave them in the queue."""
     read = _reader(settings)
     with closing(_queue(settings).read()) as deliveries:
         yield from islice(filter(wanted.matches, map(read, deliveries)), wanted.limit)
 
 
 def replay_dead(settings: Settings, wanted: DeadLetterFilter, *, resend: bool) -> Iterator[DeadLetter]:
-    """Send those that are wanted back to the commands; yield each once that is confirmed and its letter gone."""
+    """Replay the selected dead letters; yield each once its command is confirmed and the dead letter removed."""
     read = _reader(settings)
 
     def copy_of(delivery: Delivery) -> Outgoing | None:
@@ -45,7 +45,7 @@ def replay_dead(settings: Settings, wanted: DeadLetterFilter, *, resend: bool) -
 
 
 def delete_dead(settings: Settings, wanted: DeadLetterFilter) -> Iterator[DeadLetter]:
-    """Throw those that are wanted away; yield each once it is gone."""
+    """Delete the selected dead letters; yield each once it is removed."""
     read = _reader(settings)
     with closing(_queue(settings).delete(lambda delivery: wanted.matches(read(delivery)))) as deliveries:
         yield from map(read, islice(deliveries, wanted.limit))

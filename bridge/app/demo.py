@@ -1,6 +1,6 @@
-"""The demo: what `bridge up` runs where nothing is configured.
+"""Demo: `bridge up` without a configured broker and account.
 
-It is the worker and the ingest, with a broker and a provider inside the process and a ledger in a directory that is
+It runs the worker and the ingest with a broker and a provider inside the process, and a ledger in a directory that is
 deleted at the end.
 """
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from bridge.settings.sections import AdminSettings, IngestSettings
     from bridge.worker.worker import Worker
 
-#: Who the sample command goes to, and who answers.
+#: The destination of the sample command, which also answers it.
 SAMPLE_NUMBER = "+16131234567"
 SIMULATOR_PORT = 8090
 
 
 def run_demo(settings: Settings) -> int:
     """Run the demo until it is stopped; returns the exit code."""
-    # The events are the show: the log speaks up only when something is wrong.
+    # The demo shows events: the log has warnings only.
     if settings.log.format is None:
         settings = _changed(settings, log={"level": "warning"})
     configure_log(settings)
@@ -66,7 +66,7 @@ def run_demo(settings: Settings) -> int:
 
 
 class _Demo(BrokerConnections):
-    """The broker inside the process, and what is shown of it."""
+    """The broker inside the process, and the console that shows its events."""
 
     def __init__(self, context: ProcessContext, provider: str) -> None:
         super().__init__(context)
@@ -92,7 +92,7 @@ class _Demo(BrokerConnections):
         return self.embedded
 
     def started(self, ingest: IngestProcess, health: int) -> None:
-        """Subscribe the ingest, say where everything is, and send the sample command."""
+        """Subscribe the ingest, print all addresses, and send the sample command."""
         settings, clock = self.context.settings, self.context.clock
         webhook = f"http://{_reached(settings.ingest.host)}:{ingest.webhook.port}{settings.ingest.path}"
         secrets = settings.ingest.authorization
@@ -143,7 +143,7 @@ class _Demo(BrokerConnections):
             threading.Thread(target=self._answer, args=(event["data"],), daemon=True).start()
 
     def _answer(self, sent: dict[str, str]) -> None:
-        """Have the simulated provider receive an answer to the sample."""
+        """Make the simulated provider receive an answer to the sample."""
         answer = {"from": sent["destination_address"], "to": sent["sender_address"], "message": "Hello back"}
         request = Request(  # noqa: S310 - our own simulator on the loopback
             f"{self._provider}/_simulator/inbound",
@@ -151,14 +151,14 @@ class _Demo(BrokerConnections):
             headers={"Content-Type": "application/json"},
         )
         try:
-            # The environment's proxy, if any, is not the way to this very process.
+            # A proxy of the environment does not lead to this process.
             build_opener(ProxyHandler({})).open(request, timeout=5).close()
         except OSError as e:
             structlog.get_logger().warning("sample.unanswered", reason=str(e))
 
 
 def _demo_settings(settings: Settings, provider: str, ledger: str) -> Settings:
-    """Return the settings of the demo: its own provider and ledger, and any port where the usual one is taken."""
+    """Return the settings of the demo: its own provider and ledger, and any port if the usual one is taken."""
     return _changed(
         settings,
         cpaas={"base_url": provider, "client_id": "demo", "client_secret": SecretStr(uuid.uuid4().hex)},
@@ -174,7 +174,7 @@ def _changed(settings: Settings, **changes: dict[str, object]) -> Settings:
 
 
 def _free_port(section: IngestSettings | AdminSettings, port: int) -> dict[str, object]:
-    """Return any port where the usual one is taken. A port that somebody chose is had, or it is an error."""
+    """Return port 0 if the usual port is taken. A configured port is kept; it is an error if it is taken."""
     if "port" in section.model_fields_set:
         return {}
     try:
@@ -185,7 +185,7 @@ def _free_port(section: IngestSettings | AdminSettings, port: int) -> dict[str, 
 
 
 def _start(simulator: Simulator) -> None:
-    """Take the usual port where it is free, else any."""
+    """Start on the usual port if it is free, otherwise on any port."""
     try:
         simulator.start(port=SIMULATOR_PORT)
     except OSError:
@@ -193,6 +193,6 @@ def _start(simulator: Simulator) -> None:
 
 
 def _reached(host: str) -> str:
-    """Return where this very machine reaches what listens on `host`, as a URL has it."""
+    """Return the host part of a URL by which this machine reaches a server that listens on `host`."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not to listen, to call
     return f"[{host}]" if ":" in host else host

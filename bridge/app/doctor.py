@@ -1,4 +1,4 @@
-"""What `bridge doctor` looks at, and what it says of it. Nothing is sent, consumed or changed."""
+"""Checks of `bridge doctor`. They send, consume and change nothing."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from bridge.ops.examination import CheckReport
     from bridge.settings import Settings
 
-#: Seconds before its end from which a certificate is worth a warning.
+#: Seconds before its expiry from which a certificate is reported with a warning.
 SOON = 14 * 86_400
-#: What to do where a queue has no majority.
+#: Advice for a queue without a majority.
 DOWN = (
     "start the nodes that hold the members: `rabbitmqctl list_queues --vhost VHOST name members online` names them; "
     "see docs/cluster.md"
 )
-#: RabbitMQ's first series whose quorum queues are all that is needed (docs/internals/reliability.md).
+#: The first series of RabbitMQ whose quorum queues have all required features (docs/internals/reliability.md).
 OLDEST = (3, 10)
 
 
 def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[CheckReport]:
-    """Yield what is found, check by check; `processes`, of "worker" and "ingest", are those that are to run so."""
-    # On stderr: on stdout stands what a program reads.
+    """Yield the results, check by check; `processes` ("worker", "ingest") are those that use these settings."""
+    # On stderr: stdout has the output for programs.
     configure_log(settings)
     return examine(
         [
@@ -141,7 +141,7 @@ def _queues(settings: Settings, topology: Topology, found: Inspection) -> Iterat
 
 
 def _permissions(settings: Settings, topology: Topology, processes: Collection[str]) -> Rights:
-    """Return what the processes do with the broker (docs/security.md)."""
+    """Return the permissions that the processes need at the broker (docs/security.md)."""
     writes, reads = [topology.events_exchange, ""], []
     if "worker" in processes:
         delay, _ = topology.delayed(topology.command_queue, 1)
@@ -201,7 +201,7 @@ def _account(settings: Settings) -> Iterator[CheckResult]:
 
 
 def _numbers(settings: Settings, numbers: Collection[str] | None) -> Iterator[CheckResult]:
-    """Say which of the numbers in the configuration the account does not have."""
+    """Report configured numbers that the account does not have."""
     used = {
         f"subscriptions.numbers, {mask_number(number)}": number for number in settings.subscriptions.numbers
     }
@@ -212,7 +212,7 @@ def _numbers(settings: Settings, numbers: Collection[str] | None) -> Iterator[Ch
     if numbers is None:
         yield skipped("the account does not say which numbers it has")
         return
-    # With or without the plus: the account writes them as it likes.
+    # The account writes numbers with or without the plus.
     had = {number.removeprefix("+") for number in numbers}
     foreign = [where for where, number in used.items() if number.removeprefix("+") not in had]
     for where in foreign:
@@ -275,7 +275,7 @@ def _webhook(settings: Settings) -> Iterator[CheckResult]:
 
 
 def _reach(url: str, *, is_guarded: bool) -> Reached:
-    """Return how the webhook answers; an ingest with networks refuses others by closing their connection."""
+    """Return the webhook's answer. An ingest with `ingest.allow` closes connections of other networks."""
     try:
         return reach(url)
     except PortClosed:
@@ -285,7 +285,7 @@ def _reach(url: str, *, is_guarded: bool) -> Reached:
 
 
 def _client(settings: Settings) -> CpaasClient:
-    # Not at the top: who has no account needs no client of the provider.
+    # Only where it is used: without an account no client is needed.
     from bridge.app import command_client
 
     stopping = threading.Event()

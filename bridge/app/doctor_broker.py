@@ -1,4 +1,4 @@
-"""The part of `bridge doctor` that looks at the broker's addresses, one by one."""
+"""The check of `bridge doctor` on each of the broker's addresses."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def check_addresses(settings: Settings) -> Generator[CheckResult, None, BrokerAddress]:
-    """Say which addresses can be used, where there are several, and whose certificates are not checked.
+    """Report which of several addresses can be used, and which certificates are not checked.
 
-    Returns the broker's address to look further at: the first that can be used, or all where none can.
+    Returns the address for the further checks: the first usable one, or all if none is usable.
     """
     address = parts.broker_address(settings)
     for location in unverified(address.nodes):

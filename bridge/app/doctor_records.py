@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from bridge.domain.lineage import Lineage
     from bridge.settings import Settings
 
-#: Bytes that ledger and spool should have.
+#: Bytes of disk space that ledger and spool should have.
 CAPACITY = 1_000_000_000
-#: What to do where the broker's user lacks a right.
+#: Advice if the broker's user lacks a permission.
 PERMISSIONS = "give it the permissions of docs/security.md"
 
 
 def check_ledger(settings: Settings, processes: Collection[str]) -> Iterator[CheckResult]:
-    """Say what the ledger holds, where it is, and whether it is the command queue's own."""
+    """Report the ledger's content, its database, and whether it is bound to the command queue."""
     with closing(read_ledger(settings.ledger.url.get_secret_value())) as reader:
         missing = reader.missing_permissions()
         if missing:
@@ -45,7 +45,7 @@ def check_ledger(settings: Settings, processes: Collection[str]) -> Iterator[Che
 
 
 def _database(server: DatabaseServer, lineage: Lineage | None) -> Iterator[CheckResult]:
-    """Say what the connection to the ledger's database leads to."""
+    """Report the server behind the connection to the ledger's database."""
     how = "through a connection pooler: nothing is prepared" if server.is_pooled else "directly"
     yield ok(f"PostgreSQL {server.version}, connected {how}")
     if not server.is_verified:
@@ -60,7 +60,7 @@ def _database(server: DatabaseServer, lineage: Lineage | None) -> Iterator[Check
 
 
 def _standbys(found: Replication) -> Iterator[CheckResult]:
-    """Say whether a commit waits for a standby, and for one that is not there."""
+    """Report whether a commit waits for a standby, and whether that standby is missing."""
     if found.connected and not found.needed:
         yield warn(
             f"a failover may lose the last commits: no commit waits for one of the {found.connected} standbys",
@@ -77,7 +77,7 @@ def _standbys(found: Replication) -> Iterator[CheckResult]:
 
 
 def _whose(settings: Settings, processes: Collection[str], summary: Summary) -> CheckResult:
-    """Say whether the ledger is the command queue's own, and the current copy of it."""
+    """Report whether the ledger is bound to the command queue, and whether it is the current copy."""
     address, topology = parts.broker_address(settings), parts.topology(settings)
     try:
         noted = compare_ledger(address, topology, summary.identity or "", summary.lineage, summary.remembered)
@@ -106,7 +106,7 @@ def _whose(settings: Settings, processes: Collection[str], summary: Summary) -> 
 
 
 def check_disk_space(settings: Settings) -> Iterator[CheckResult]:
-    """Say how much room ledger and spool have on this machine's disks, and who else may write there."""
+    """Report the free disk space of ledger and spool on this machine, and directories that any user can write to."""
     named = read_ledger_url(settings.ledger.url.get_secret_value())
     places = {"the ledger": Path(named.path).parent} if isinstance(named, SqliteFile) else {}
     if settings.ingest.spool is not None:

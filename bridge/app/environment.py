@@ -1,4 +1,4 @@
-"""What a configuration needs of the machine it is for: the files that it names, and the extras."""
+"""Environment checks: the files that a configuration names, and the extras that it needs, on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def unusable_here(
     settings: Settings, processes: Collection[str] = ("worker", "ingest")
 ) -> Iterator[SettingProblem]:
-    """Find what `processes` could not work with on this machine. Nothing is connected to."""
+    """Yield the settings that `processes` can't use on this machine. No connection is opened."""
     yield from _unusable_records(settings, processes)
     if settings.tracing.endpoint is not None:
         try:
@@ -45,7 +45,7 @@ def unusable_here(
 
 
 def require_records(settings: Settings, processes: Collection[str]) -> None:
-    """Check that `processes` can use the ledger and the spool as they are configured. Nothing is connected to.
+    """Check that `processes` can use the configured ledger and spool. No connection is opened.
 
     Raises:
         SettingsError: they can't.
@@ -65,8 +65,8 @@ def _unusable_records(settings: Settings, processes: Collection[str]) -> Iterato
     if "ingest" in processes and spool is not None and others_can_write(spool):
         yield SettingProblem(
             "ingest.spool",
-            f"every user of this machine can write to {spool}, and add events of its own: chmod o-w it, or name a "
-            "directory that the ingest makes",
+            f"every user of this machine can write to {spool}, and add forged events: chmod o-w it, or name a "
+            "directory that the ingest creates",
         )
 
 

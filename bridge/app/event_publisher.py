@@ -1,4 +1,4 @@
-"""Events published by a command, each confirmed before the command goes on."""
+"""Event publisher of one-shot commands: returns once the broker has confirmed the events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bridge.ports import Clock
     from bridge.settings import Settings
 
-#: Seconds that the broker may take to be there and to confirm an event.
+#: Seconds within which the broker has to connect and to confirm an event.
 CONFIRM_TIMEOUT = 20.0
 
 
@@ -25,7 +25,7 @@ CONFIRM_TIMEOUT = 20.0
 def event_publisher(
     settings: Settings, role: str, clock: Clock, on_crash: Callable[[], None]
 ) -> Iterator[Callable[[Sequence[Event]], None]]:
-    """Lend a function that publishes events and returns once the broker has them all.
+    """Lend a function that publishes events and returns once the broker has confirmed all of them.
 
     Raises:
         ConnectionError: the broker is not reachable, or does not confirm; so does the function.
@@ -48,7 +48,7 @@ def event_publisher(
             if not confirmed.acquire(timeout=CONFIRM_TIMEOUT):
                 raise ConnectionError("the broker did not confirm an event")
 
-    # A publisher waits for a broker. A person who waits for a command learns at once that the broker is not reachable.
+    # A publisher waits for the broker. A command has to fail at once if the broker is not reachable.
     with connected(address):
         publisher.start()
     try:

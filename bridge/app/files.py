@@ -1,4 +1,4 @@
-"""The files that an ingest has open, most of them connections, beside the limit that the system sets."""
+"""Open files of an ingest, most of them connections, and the system's limit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bridge.adapters.http.server.registry import ANSWERED_BEYOND
 if TYPE_CHECKING:
     from bridge.settings import Settings
 
-#: Connections that the admin port has at most.
+#: Maximum number of connections to the admin port.
 ADMIN_CONNECTIONS = 100
-#: Files beside the servers' connections: the ledger, the spool, the broker's connections, the log.
+#: Files other than the servers' connections: the ledger, the spool, the broker's connections, the log.
 _OTHERS = 150
-#: Connections that the webhook has in any case.
+#: Minimum number of connections to the webhook.
 _LEAST = 10
 
 
@@ -26,9 +26,9 @@ def files_needed(settings: Settings) -> int:
 
 
 def webhook_connections(settings: Settings) -> int:
-    """Raise the limit of open files to what is needed, and return how many connections the webhook may have.
+    """Raise the limit of open files as needed, and return how many connections the webhook may have.
 
-    Where the limit is too low that is less than `ingest.max_connections`, so that files remain for broker and ledger.
+    If the limit is too low, that is less than `ingest.max_connections`, so that files remain for broker and ledger.
     """
     needed = files_needed(settings)
     limit = raise_limit(needed)

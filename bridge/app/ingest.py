@@ -43,16 +43,16 @@ if TYPE_CHECKING:
     from bridge.ports.http_results import Readiness
     from bridge.settings import Settings
 
-#: Notifications that wait for the broker's confirm; more are refused, to come again.
+#: Maximum number of notifications that wait for the broker's confirm; further ones are refused and retried later.
 PUBLISH_LIMIT = 5_000
-#: Seconds that requests have to end in when the process does.
+#: Seconds within which requests have to end when the process stops.
 GRACE = 5.0
 #: Seconds that one recovered message may take to become durable.
 RECOVERY = 60.0
 
 
 class IngestProcess:
-    """An ingest with its connection and its webhook, and the command API where that has a port."""
+    """An ingest with its broker connection and its webhook, and the command API if that has a port."""
 
     def __init__(self, context: ProcessContext, broker: BrokerConnections) -> None:
         self._context = context
@@ -83,7 +83,7 @@ class IngestProcess:
                 traces=webhook_tracing(settings, context.tracer),
             ),
         )
-        # Here and not in the worker: an ingest may have a ledger of its own.
+        # In the ingest and not only in the worker: an ingest may have a separate ledger.
         pruner = Pruner(partial(_prune, url), settings.ledger.retention, clock, what="notifications")
         #: The jobs that record, and those that call the provider.
         self._recording: tuple[BackgroundWorker, ...] = (evidence, memory, pruner)
@@ -96,10 +96,10 @@ class IngestProcess:
         self._listening = False
 
     def start(self) -> None:
-        """Listen; the broker may come when it likes.
+        """Listen, and connect to the broker in the background.
 
         Raises:
-            CannotListen: the port can't be had.
+            CannotListen: the port can't be opened.
             SettingsError: the certificate can't be used.
 
         """
@@ -112,15 +112,15 @@ class IngestProcess:
         if self._spooler is not None:
             self._spooler.start()
         self._publisher.start()
-        self._progress.watch("the link that publishes", lambda: self._publisher.iterations)
+        self._progress.watch("the publisher's connection thread", lambda: self._publisher.iterations)
         for job in (*self._recording, *self._calling):
             job.start()
         structlog.get_logger().info("ingest.listening", host=ingest.host, port=port, path=ingest.path)
 
     def stop(self) -> None:
-        """Take no more requests, answer those that are in, and let go of the broker and the spool.
+        """Refuse new requests, answer those in flight, and close the broker's connection and the spool.
 
-        The spool after the broker: it has to forget what that confirms to the end.
+        The spool is closed after the broker: it deletes events until the last confirm.
         """
         self.webhook.stop(GRACE)
         if self.submit is not None:
@@ -135,7 +135,7 @@ class IngestProcess:
         structlog.get_logger().info("ingest.stopped")
 
     def _catching_up(self) -> CatchingUp:
-        """Return what reads the history; what it finds is handled as a webhook is."""
+        """Return the backfill job; messages that it finds are processed like notifications."""
 
         def publish(event: Event) -> NotificationResult:
             try:
@@ -143,7 +143,7 @@ class IngestProcess:
             except TimeoutError:
                 return NotificationResult.REFUSED
 
-        # Not at the top: an ingest that does not catch up needs no client of the provider.
+        # Not at the top: without backfill an ingest needs no client of the provider.
         from bridge.app.backfill import catch_up
 
         context, settings = self._context, self._context.settings.catch_up
@@ -151,7 +151,7 @@ class IngestProcess:
         return CatchingUp(round_, at_start=settings.at_start, interval=settings.interval)
 
     def stall(self) -> str | None:
-        """Say what of this process stands still, if anything."""
+        """Describe a stalled thread of this process; None if all run."""
         return self._progress.stall()
 
     def readiness(self) -> Readiness:
@@ -179,8 +179,8 @@ def run_ingest(settings: Settings) -> int:
     """Run an ingest until it is stopped; returns the exit code.
 
     Raises:
-        SettingsError: the broker is not configured, or the account where it is to catch up or to keep subscriptions, or
-            the authorization where it is to take commands; or ledger or spool can't be used.
+        SettingsError: the broker is not configured; or the account, which backfill and subscriptions need; or the
+            authorization of the command API; or ledger or spool can't be used.
 
     """
     needs_account = settings.catch_up.configured or settings.subscriptions.keep
@@ -211,5 +211,5 @@ def warn_if_unauthenticated(settings: Settings) -> None:
     if not settings.ingest.authorization:
         structlog.get_logger().warning(
             "ingest.unauthenticated",
-            hint="who reaches the port is taken for the provider: set ingest.authorization",
+            hint="any client that reaches the port can post notifications: set ingest.authorization",
         )

@@ -1,4 +1,4 @@
-"""What `bridge ledger` does."""
+"""Use cases of `bridge ledger`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ DAY = 86400.0
 
 
 def require_ledger(settings: Settings) -> None:
-    """Check that the ledger is there: what opens one makes it where there is none, at a wrong path, too.
+    """Check that the ledger exists, because opening a ledger at a mistyped path would create one.
 
     Raises:
-        LedgerUnavailable: there is none, or it can't be read.
+        LedgerUnavailable: the ledger does not exist or can't be read.
 
     """
     with closing(read_ledger(_url(settings))) as reader:
@@ -35,10 +35,10 @@ def require_ledger(settings: Settings) -> None:
 
 
 def show_ledger(settings: Settings) -> Mapping[str, Any]:
-    """Return what the ledger holds, all in all.
+    """Return a summary of the ledger.
 
     Raises:
-        LedgerUnavailable: there is none, or it can't be read.
+        LedgerUnavailable: the ledger does not exist or can't be read.
 
     """
     reader = read_ledger(_url(settings))
@@ -58,10 +58,10 @@ def show_ledger(settings: Settings) -> Mapping[str, Any]:
 
 
 def show_command(settings: Settings, command_id: str) -> Mapping[str, Any] | None:
-    """Return what the ledger holds of a command; None where it knows none of that id.
+    """Return the record of a command; None if the ledger has no command with this id.
 
     Raises:
-        LedgerUnavailable: there is no ledger, or it can't be read.
+        LedgerUnavailable: the ledger does not exist or can't be read.
 
     """
     reader = read_ledger(_url(settings))
@@ -75,12 +75,12 @@ def show_command(settings: Settings, command_id: str) -> Mapping[str, Any] | Non
 def prune_ledger(
     settings: Settings, *, days: float | None, dry_run: bool, progress: Progress = unwatched
 ) -> int:
-    """Forget commands that ended more than `days` ago, or `ledger.retention`; returns how many (would) have gone.
+    """Delete commands that ended more than `days` ago, or `ledger.retention`; returns their number, also in a dry run.
 
-    Notifications of that age go with them, uncounted; `progress` counts commands.
+    Notifications of that age are deleted too, without being counted; `progress` counts commands.
 
     Raises:
-        LedgerUnavailable: there is no ledger, or it can't be changed.
+        LedgerUnavailable: the ledger does not exist or can't be changed.
 
     """
     age = settings.ledger.retention if days is None else days * DAY
@@ -103,10 +103,10 @@ def prune_ledger(
 
 
 def migrate_ledger(settings: Settings) -> tuple[str | None, str]:
-    """Bring the ledger's tables to this bridge's revision; returns the one they had, None for none, and this.
+    """Migrate the ledger's tables; returns their previous revision (None for a new ledger) and the present one.
 
     Raises:
-        LedgerUnavailable: it can't be reached, or is of another bridge.
+        LedgerUnavailable: the ledger can't be reached, or belongs to another version of the bridge.
 
     """
     ledger = open_ledger(_url(settings))
@@ -115,10 +115,10 @@ def migrate_ledger(settings: Settings) -> tuple[str | None, str]:
 
 
 def adopt_ledger(settings: Settings) -> str:
-    """Make the configured ledger the command queue's own; returns its identity, which is new.
+    """Bind the configured ledger to the command queue; returns its new identity.
 
     Raises:
-        LedgerUnavailable: there is none, or it can't be opened.
+        LedgerUnavailable: the ledger does not exist or can't be opened.
         ConnectionError: the broker is not reachable.
         QueueInUse: workers consume the queue.
 
@@ -128,7 +128,7 @@ def adopt_ledger(settings: Settings) -> str:
     from bridge.app import command_client
 
     require(settings, broker=True)
-    # Adopted at a path that is not the workers', a new one would be the queue's and empty.
+    # A ledger that is created at a mistyped path would be bound to the queue, and be empty.
     require_ledger(settings)
     with closing(open_ledger(_url(settings))) as ledger:
 

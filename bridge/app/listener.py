@@ -1,4 +1,4 @@
-"""Taking a port, or saying which setting to change."""
+"""Listener: starts a server, or names the setting to change."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 class CannotListen(BridgeError):
-    """An address can't be listened on; the message names it, why, and where it was chosen."""
+    """An address can't be listened on; the message has the address, the reason and the setting."""
 
     def __init__(self, host: str, port: int, error: OSError, chosen_by: str) -> None:
-        # asyncio and socket.create_server put the address, and each Python something else, around the system's words.
+        # asyncio and socket.create_server add the address to the system's text, each version of Python differently.
         number = error.errno or 0
-        # A host name that can't be resolved has a negative number, which is not the system's.
+        # The error of an unresolved host name has a negative number, which is no errno of the system.
         reason = os.strerror(number) if number > 0 else error.strerror or str(error)
         super().__init__(f"can't listen on {host}:{port}, chosen by {chosen_by}: {reason}")
 
 
 def listen(server: HttpServer, where: AdminSettings | IngestSettings | SubmitSettings, section: str) -> int:
-    """Start `server`, which was made for the address of the settings' `section`; return the port.
+    """Start `server`, which was created for the address in `section` of the settings; return the port.
 
     Raises:
-        CannotListen: the port is taken, or the address is not ours to have.
+        CannotListen: the port is taken, or the address does not belong to this machine.
         SettingsError: the certificate or its key can't be used.
 
     """

@@ -1,4 +1,4 @@
-"""The log of a process, from its settings."""
+"""Log configuration of a process, from its settings."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 
 def configure_log(settings: Settings, *, process: int | None = None) -> None:
-    """Set the log up; `process` is the number of this process where several write to one log."""
+    """Configure the log; `process` is the number of this process if several write to one log."""
     logs.configure(settings.log, process=process, hosts=configured_hosts(settings))

@@ -1,4 +1,4 @@
-"""The members of the queues on a cluster, for `bridge doctor` and `bridge topology check`."""
+"""Queue members on a cluster, for `bridge doctor` and `bridge topology check`."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _CHECK = (
 
 
 class Members(NamedTuple):
-    """The members of our queues, as far as the management API shows them."""
+    """The members of the bridge's queues, as the management API reports them."""
 
     shortages: Sequence[Shortage]
-    #: Which queues were not seen, and what to do; None: all were seen.
+    #: The queues that were not listed, and advice; None if all were listed.
     unseen: tuple[str, str] | None
 
 
 def look_up_members(settings: Settings) -> Members | None:
-    """Return which queues of ours lack members; None without `broker.management_url`.
+    """Return which of the bridge's queues lack members; None without `broker.management_url`.
 
     Raises:
         ConnectionError: the management API does not answer.
@@ -67,7 +67,7 @@ def check_members(settings: Settings) -> tuple[Sequence[str], str | None]:
 
 
 def examine_members(settings: Settings) -> Iterator[CheckResult]:
-    """Say which queues lack members, or how to see it."""
+    """Report which queues lack members, or how to find out."""
     found = look_up_members(settings)
     if found is None:
         if len(settings.broker.nodes) > 1:

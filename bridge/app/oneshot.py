@@ -1,4 +1,4 @@
-"""What the one-shot commands do."""
+"""Use cases of the one-shot commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def refusals(settings: Settings, command: Mapping[str, object]) -> Sequence[str]:
-    """Return each reason for which a worker with these settings would not send a command; none where it would."""
+    """Return the reasons why a worker with these settings would refuse a command; empty if it would send it."""
     body = json.dumps(command).encode()
     parsed = parse_command(body, None, rules=parts.command_rules(settings), now=SystemClock().now())
     return parsed.reasons if isinstance(parsed, Malformed) else ()
@@ -53,7 +53,7 @@ def tail_events(
 
 
 def waiting_commands(settings: Settings) -> int | None:
-    """Return how many commands wait on the command queue; None where no broker is configured or it cannot be asked."""
+    """Return how many commands wait on the command queue; None if the broker is not configured or not reachable."""
     if settings.broker.url is None:
         return None
     try:
@@ -63,18 +63,18 @@ def waiting_commands(settings: Settings) -> int | None:
 
 
 def declare_topology(settings: Settings) -> Sequence[str]:
-    """Declare what is missing on the broker; return the name of everything that is there now."""
+    """Declare missing exchanges and queues on the broker; return the names of all that exist now."""
     return _broker(settings).declare()
 
 
 def check_topology(settings: Settings) -> Sequence[str]:
-    """Return what is missing on the broker or other than it should be, one line each."""
+    """Return missing and different exchanges and queues on the broker, one line each."""
     return _broker(settings).differences()
 
 
 def cpaas_client(settings: Settings) -> CpaasClient:
     """Return a client of the configured account."""
-    # Not at the top: whoever publishes a command needs no client of the provider, nor the log that it writes.
+    # Not at the top: a command that publishes needs neither the provider's client nor its log.
     from bridge.app import command_client
     from bridge.app.log import configure_log
 

@@ -1,4 +1,4 @@
-"""From settings to the values that each room is given, those of `command_client` aside."""
+"""Factories of the parts that processes share, from the settings, except those of `command_client`."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ R = TypeVar("R", bound=Any)
 
 
 def name_of_process(role: str) -> str:
-    """Return what this process is called on the broker."""
+    """Return the name of this process on the broker."""
     return f"sms-bridge {role} {socket.gethostname()}:{os.getpid()}"
 
 
 def broker_address(settings: Settings) -> BrokerAddress:
-    """Return where the broker is.
+    """Return the broker's address.
 
     Raises:
         SettingsError: a file for TLS can't be used on this machine.
@@ -54,9 +54,10 @@ def broker_address(settings: Settings) -> BrokerAddress:
 
 
 def address_of_process(settings: Settings) -> BrokerAddress:
-    """Return where the broker is for a process that stays: the addresses begin with any of them.
+    """Return the broker's address for a long-running process: its nodes begin with a random one.
 
-    So processes are spread over the nodes, and one node's failure is not everyone's. A command keeps their order.
+    This spreads processes over the nodes, so that the failure of a node does not affect all of them. One-shot commands
+    keep the configured order.
 
     Raises:
         SettingsError: as `broker_address` does.
@@ -68,7 +69,7 @@ def address_of_process(settings: Settings) -> BrokerAddress:
 
 
 def unusable_broker_file(settings: Settings) -> SettingProblem | None:
-    """Return what is wrong with the files for encrypted connections to the broker, if anything is."""
+    """Return the problem with the files for encrypted connections to the broker; None if they can be used."""
     broker = settings.broker
     for node in broker.nodes:
         try:
@@ -86,18 +87,18 @@ def unusable_broker_file(settings: Settings) -> SettingProblem | None:
 def connection(
     address: BrokerAddress, role: str, clock: Clock, on_crash: Callable[[], None]
 ) -> ConnectionOptions:
-    """Return how a part of this process connects to the broker; `on_crash` is called where its thread fails."""
+    """Return the connection options of a part of this process; `on_crash` is called if its thread fails."""
     return ConnectionOptions(address, name_of_process(role), clock, on_crash)
 
 
 def taken_from(section: Section, rules: type[R]) -> R:
-    """Return rules whose fields are all in one section, under the same names."""
+    """Return rules whose fields are all in one section under the same names."""
     taken: R = rules(**{field.name: getattr(section, field.name) for field in fields(rules)})
     return taken
 
 
 def topology(settings: Settings) -> Topology:
-    """Return what is on the broker."""
+    """Return the exchanges and queues on the broker."""
     broker = settings.broker
     return Topology(
         **asdict(broker.names),
@@ -107,7 +108,7 @@ def topology(settings: Settings) -> Topology:
 
 
 def command_rules(settings: Settings) -> CommandRules:
-    """Return how commands are read."""
+    """Return the rules for parsing commands."""
     return CommandRules(
         allow_missing_id=settings.commands.allow_missing_id,
         max_destinations=settings.commands.max_destinations,
@@ -123,6 +124,6 @@ def style(settings: Settings) -> EventFormat:
 
 
 def message_maker(settings: Settings) -> Callable[[Event], Outgoing]:
-    """Return what makes messages of events."""
+    """Return the function that makes a message from an event."""
     broker = settings.broker
     return partial(outgoing_event, exchange=broker.events_exchange, unrouted_queue=broker.unrouted_queue)

@@ -1,4 +1,4 @@
-"""The surroundings of the parts of one process, and how a process begins."""
+"""Process context: the dependencies that all parts of one process share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessContext:
-    """What all parts of a process share."""
+    """The dependencies that all parts of a process share."""
 
     settings: Settings
     stopping: Stopping
@@ -33,13 +33,13 @@ class ProcessContext:
         return self.settings.ledger.url.get_secret_value()
 
     def close(self) -> None:
-        """Send what is left of the spans."""
+        """Send the remaining spans."""
         if self.tracer is not None:
             self.tracer.stop()
 
 
 def begin_process(settings: Settings, stopping: Stopping | None = None) -> ProcessContext:
-    """Return what the parts of this process share; signals end it, unless `stopping` has them already."""
+    """Return the context of this process. It installs the signal handlers, unless `stopping` is given."""
     if stopping is None:
         stopping = Stopping()
         stopping.install()

@@ -1,4 +1,4 @@
-"""Asking for receipts, in a worker."""
+"""Factory of a worker's receipt poller."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def receipt_poller(
     stopping: threading.Event,
     open_receipts: Callable[[], Receipts],
 ) -> ReceiptPoller:
-    """Return what asks for receipts beside `worker` while that may call the provider; `stopping` ends its waits."""
+    """Return the poller, which runs while the circuit breaker of `worker` is closed; `stopping` ends its waits."""
     settings = context.settings
     per_second = settings.receipts.per_second
     polling = StatusPolling(

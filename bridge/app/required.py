@@ -1,4 +1,4 @@
-"""What a command can't do without. Apart from `parts`, whose imports some commands need not wait for."""
+"""Required settings of a command. Separate from `parts`, whose imports are slow."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def require(settings: Settings, *, broker: bool = False, account: bool = False, submit: bool = False) -> None:
-    """Check that what a command needs is configured; `submit`: also what the command API needs, if there is one.
+    """Check that a command's required settings are configured; `submit`: also those of the command API, if it is used.
 
-    Not `bridge.settings.checks`: workers share the file and have no business with that endpoint's secret.
+    Not in `bridge.settings.checks`: workers read the same file and must not need the secret of the command API.
 
     Raises:
-        SettingsError: with all that is missing.
+        SettingsError: with all missing settings.
 
     """
     problems = []
@@ -29,7 +29,7 @@ def require(settings: Settings, *, broker: bool = False, account: bool = False, 
     if submit and settings.submit.port is not None and not settings.submit.authorization:
         problems.append(
             SettingProblem(
-                "submit.authorization", "is missing: whoever reaches submit.port could send messages"
+                "submit.authorization", "is missing: any client that reaches submit.port could send messages"
             )
         )
     if problems:

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from bridge.ports.http_results import Readiness
     from bridge.settings import Settings
 
-#: The reason of a worker's readiness that says why it has paused.
+#: The reason in a worker's readiness that explains why it has paused.
 SENDING = "sending"
 CONSUMING = "consuming"
 
 
 def check(settings: Settings, processes: Collection[str]) -> Iterator[CheckResult]:
-    """Yield how those of `processes` ("worker", "ingest") are that have the admin ports of these settings."""
+    """Report the state of `processes` ("worker", "ingest") that listen on the admin ports of these settings."""
     admin = settings.admin
     if admin.port == 0:
         yield skipped("admin.port is 0: the address of the process is unknown")
@@ -59,7 +59,7 @@ def _reported(stall: str | None, readiness: Readiness, where: str) -> Iterator[C
 
 
 def no_consumer(settings: Settings, waiting: int) -> CheckResult:
-    """Say why no worker consumes, as far as the process with the admin port of these settings tells."""
+    """Report why no worker consumes, by the readiness of the process on the admin port of these settings."""
     seen = f"no worker consumes; {waiting} commands wait"
     try:
         said = ask(settings.admin.host, settings.admin.worker_port) if settings.admin.port != 0 else None

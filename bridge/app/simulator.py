@@ -29,7 +29,7 @@ def run_simulator(
     """Serve the provider's API until stopped; returns the exit code.
 
     Raises:
-        CannotListen: the port can't be had.
+        CannotListen: the port can't be opened.
 
     """
     logs.configure(settings.log)

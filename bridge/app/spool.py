@@ -25,11 +25,11 @@ BATCH = 100
 
 
 class Recovered(NamedTuple):
-    """The result for a file's events."""
+    """The number of recovered events of a file."""
 
-    #: Those that were read; each is published.
+    #: Events that were read and published.
     published: int
-    #: Those that were not, at most: what is missing may have been removed before the damage.
+    #: Upper bound of events that could not be read: some may have been deleted before the damage.
     unreadable: int
 
 
@@ -45,7 +45,7 @@ def recover_spool(
 
     """
     require(settings, broker=True)
-    # On stderr: on stdout stands what a program reads.
+    # On stderr: stdout has the output for programs.
     configure_log(settings)
     published = unreadable = 0
     stopping = threading.Event()

@@ -1,4 +1,4 @@
-"""The command API over HTTP: a part of an ingest's process, where it has a port."""
+"""The command API over HTTP: a part of an ingest's process, if it has a port."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from bridge.ports import Clock, OneShotPublisher, Tracer
     from bridge.settings import Settings
 
-#: Offers whose fate is open, beside those that are waited for: the broker may be slower than their senders.
+#: Unconfirmed commands beyond those with a waiting request: the broker may be slower than the request's timeout.
 SPARE = 100
 
 
 class SubmitPart:
-    """Takes commands over HTTP: a server, what asks the ledger, and a connection to the broker of its own."""
+    """The command API's HTTP server, its ledger lookups, and its dedicated connection to the broker."""
 
     def __init__(self, context: ProcessContext, broker: BrokerConnections) -> None:
         self._settings, metrics = context.settings, context.metrics
@@ -46,10 +46,10 @@ class SubmitPart:
         )
 
     def start(self, progress: ThreadProgress) -> None:
-        """Listen; broker and ledger may come when they like.
+        """Listen, and connect to broker and ledger in the background.
 
         Raises:
-            CannotListen: the port can't be had.
+            CannotListen: the port can't be opened.
             SettingsError: the certificate can't be used.
 
         """
@@ -58,17 +58,17 @@ class SubmitPart:
         structlog.get_logger().info("submit.listening", host=submit.host, port=port, path=SUBMIT_PATH)
         self._one_shot.start()
         progress.watch("the event loop of the HTTP endpoint for commands", lambda: self.server.iterations)
-        progress.watch("the link that submits", lambda: self._one_shot.iterations)
+        progress.watch("the connection thread of the command API", lambda: self._one_shot.iterations)
         self._lookups.start()
 
     def stop(self, grace: float) -> None:
-        """Take no more requests, answer those that are in within `grace` seconds, and let go of broker and ledger."""
+        """Refuse new requests, answer those in flight within `grace` seconds, and close broker and ledger."""
         self.server.stop(grace)
         self._one_shot.stop()
         self._lookups.stop()
 
     def reason(self) -> tuple[str, bool, str]:
-        """Return whether commands are taken, and if not, why not."""
+        """Return whether commands are accepted, with the reason."""
         _, ok, detail = publishing(self._one_shot)
         return "submitting", ok, detail
 
@@ -81,7 +81,7 @@ def make_submit_server(
     clock: Clock,
     tracer: Tracer | None = None,
 ) -> HttpServer:
-    """Return the server that services hand commands over to."""
+    """Return the HTTP server of the command API."""
     submit = settings.submit
     rules = IntakeRules(
         commands=parts.command_rules(settings),

@@ -1,4 +1,4 @@
-"""From settings to what the provider is to notify us of, and to what keeps it so."""
+"""Factory of the declared subscriptions and of their reconciler, from the settings."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def declared_subscriptions(settings: Settings) -> Declared:
-    """Return what the provider is to notify us of.
+    """Return the channels and subscriptions that the configuration declares.
 
     Raises:
-        SettingsError: no webhook is configured, or a number can't be told in E.164.
+        SettingsError: no webhook is configured, or a number can't be converted to E.164.
 
     """
     subscriptions, region = settings.subscriptions, settings.addresses.default_region
@@ -35,7 +35,7 @@ def declared_subscriptions(settings: Settings) -> Declared:
         )
     numbers = [_e164(number, region) for number in subscriptions.numbers]
     if None in numbers:
-        # A number that the provider writes in another way would be subscribed to again and again.
+        # A number that the provider spells differently would be subscribed to at every check.
         problems.append(
             SettingProblem(
                 "subscriptions.numbers", "must be +E.164, or national with addresses.default_region"
@@ -52,15 +52,15 @@ def declared_subscriptions(settings: Settings) -> Declared:
 
 
 def make_watch(settings: Settings, metrics: Metrics, clock: Clock) -> SubscriptionReconciler | None:
-    """Return what keeps the subscriptions; None where configuration does not ask for it.
+    """Return the subscription reconciler; None if `subscriptions.keep` is off.
 
     Raises:
-        SettingsError: it does, and there is no account, or it can't be told what to keep.
+        SettingsError: no account is configured, or the declared subscriptions are invalid.
 
     """
     if not settings.subscriptions.keep:
         return None
-    # Not at the top: an ingest that keeps none needs no client of the provider.
+    # Here only: an ingest without the reconciler needs no client of the provider.
     from bridge.app import command_client
 
     require(settings, account=True)

@@ -1,4 +1,4 @@
-"""The supervisor's process: it starts the workers, watches them, and answers for them all on the one admin port."""
+"""The supervisor's process: it starts and watches the workers, and serves one admin port for all of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bridge.ports.http_results import Readiness
     from bridge.settings import Settings
 
-#: What a worker process runs: `bridge.app.child`, by name, since to import it is to load all that a worker needs.
+#: The module of a worker process. It is given by name, because its import loads everything that a worker needs.
 CHILD = "bridge.app.child"
 
 
@@ -43,7 +43,7 @@ def run_supervisor(settings: Settings) -> int:
     reported = _Reported(supervisor, stopping)
     stopping.install(again=supervisor.end_at_once)
     app = SupervisorAdmin(supervisor.processes, stopping.event.is_set, metrics.registry)
-    # The port first: where it can't be had, nothing else has begun.
+    # The port first: if it can't be opened, no worker has been started.
     admin = listen_admin(settings, app)
     supervisor.start()
     Reporting(reported.readiness, reported.stall).start()
@@ -54,7 +54,7 @@ def run_supervisor(settings: Settings) -> int:
 
 
 class _Reported:
-    """What the processes say of themselves, asked once for what is the matter and for who stands still."""
+    """The readiness of all processes, read once for both the status and the stall check."""
 
     def __init__(self, supervisor: Supervisor, stopping: Stopping) -> None:
         self._supervisor = supervisor
@@ -62,19 +62,19 @@ class _Reported:
         self._readiness: Readiness | None = None
 
     def stall(self) -> str | None:
-        """Ask them, and say which stands still, if any."""
+        """Read the readiness of all processes, and describe the first stalled one."""
         self._readiness = asyncio.run(
             readiness_of_all(self._supervisor.processes(), draining=self._stopping.event.is_set())
         )
         return stall_of(self._readiness)
 
     def readiness(self) -> Readiness | None:
-        """Return what they said then."""
+        """Return the readiness that `stall` has read."""
         return self._readiness
 
 
 def settings_of_one(settings: Settings) -> Settings:
-    """Return the settings of each process: those of all, but for where it answers the supervisor."""
+    """Return the settings of each process: the common ones, with its own admin port for the supervisor."""
     return settings.model_copy(
         update={
             "worker": settings.worker.model_copy(update={"processes": 1}),

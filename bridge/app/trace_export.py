@@ -1,4 +1,4 @@
-"""From settings to what spans are told to, where that is configured."""
+"""Factory of the tracer and of the spans, from the settings."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def make_tracer(settings: Settings, clock: Clock) -> OtlpTracer | None:
-    """Return what sends spans; None where no collector is configured.
+    """Return the tracer, which exports spans; None if no collector is configured.
 
     Raises:
-        SettingsError: one is, and OpenTelemetry is not installed.
+        SettingsError: a collector is configured, and OpenTelemetry is not installed.
 
     """
     tracing = settings.tracing
@@ -34,14 +34,14 @@ def make_tracer(settings: Settings, clock: Clock) -> OtlpTracer | None:
 
 
 def tracer_class() -> type[OtlpTracer]:
-    """Return the class of what sends spans.
+    """Return the class of the tracer.
 
     Raises:
         SettingsError: OpenTelemetry is not installed.
 
     """
     try:
-        # Not at the top: it is an extra, and takes a while to load.
+        # Not at the top: it is an extra, and slow to import.
         from bridge.adapters.opentelemetry import OtlpTracer
     except ImportError as e:
         reason = f"needs OpenTelemetry ({e.name}): install the bridge with its extra otel (docs/configure.md)"

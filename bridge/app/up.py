@@ -1,4 +1,4 @@
-"""Everything in one process: the real thing where it is configured, else a demo."""
+"""`bridge up`: a worker and an ingest in one process, or the demo if nothing is configured."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def run_up(settings: Settings) -> int:
 
     Raises:
         SettingsError: a broker is configured without an account, or an account without a broker; or several processes;
-            or commands are to be taken without an authorization; or ledger or spool can't be used.
+            or the command API has no authorization; or ledger or spool can't be used.
 
     """
     if settings.worker.processes > 1:
-        # Not left aside: whoever asked for more cores would wonder where they are.
+        # An error instead of a silent change: the operator has asked for several processes.
         reason = "must be 1 for `bridge up`, which is one process: run `bridge worker` and `bridge ingest`"
         raise SettingsError([SettingProblem("worker.processes", reason)])
     require_records(settings, ("worker", "ingest"))
     if settings.broker.url is None and not settings.cpaas.configured:
         require(settings, submit=True)
-        # Not at the top: the real thing needs neither simulator nor screen.
+        # Not at the top: only the demo needs the simulator and the console.
         from bridge.app.demo import run_demo
 
         return run_demo(settings)

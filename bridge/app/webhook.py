@@ -1,4 +1,4 @@
-"""From settings to the parts of a webhook: its server, the executor of notifications, their memory and their spool."""
+"""Factory of a webhook's parts: its server, the executor of notifications, their deduplication and the spool."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
     from bridge.ports import Clock
     from bridge.settings import Settings
 
-#: The part of a request's time that the ledger may take: the rest is the broker's.
+#: The share of a request's time that the ledger may take; the rest is left for the broker.
 LEDGER_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observers:
-    """What else learns of notifications."""
+    """Observers of notifications."""
 
-    #: Given which messages they show.
+    #: Called with the evidence of a message that a notification shows.
     evidence: Callable[[Evidence], None] | None = None
     #: Checks the subscriptions once one was cancelled.
     watch: SubscriptionReconciler | None = None
@@ -59,7 +59,7 @@ def make_ingest(
     clock: Clock,
     observers: Observers,
 ) -> NotificationExecutor:
-    """Return what takes notifications."""
+    """Return the executor of notifications."""
     rules = NotificationRules(style=parts.style(settings), default_region=settings.addresses.default_region)
     notifications = NotificationSettings(
         rules=rules,
@@ -77,7 +77,7 @@ def make_webhook_server(
     """Return the server that the provider posts to."""
     ingest = settings.ingest
     endpoint = EndpointSettings(
-        # Requests come with percent-encoding undone.
+        # The parser has decoded the percent-encoding of requests.
         path=unquote(ingest.path),
         authorization=tuple(secret.get_secret_value().encode() for secret in ingest.authorization),
         allow=tuple(map(ip_network, ingest.allow)),
@@ -103,7 +103,7 @@ def make_webhook_server(
 
 
 def make_memory(settings: Settings, stopping: Stopping, clock: Clock) -> NotificationMemory:
-    """Return what remembers which notifications are events already."""
+    """Return the deduplication of notifications."""
     longest = settings.ingest.confirm_timeout * LEDGER_SHARE
     usual = MemoryLimits()
     return NotificationMemory(
@@ -121,7 +121,7 @@ def make_memory(settings: Settings, stopping: Stopping, clock: Clock) -> Notific
 def make_spooler(
     settings: Settings, publishing: Publishing, stopping: Stopping, metrics: Metrics
 ) -> Spooler | None:
-    """Return what keeps events while the broker takes none, where there is a spool."""
+    """Return the spooler, which stores events while the broker is unavailable; None without a spool."""
     ingest = settings.ingest
     if ingest.spool is None:
         return None
@@ -130,14 +130,14 @@ def make_spooler(
         partial(open_spool, ingest.spool),
         publishing,
         SpoolStatus(bounds, clock=publishing.clock, metrics=metrics),
-        # The request must still be there when the spool has it.
+        # The request must still wait when the spool has stored the event.
         timeout=min(TIMEOUT, ingest.confirm_timeout / 2),
         on_crash=stopping.crash,
     )
 
 
 def spooling(spooler: Spooler) -> tuple[str, bool, str]:
-    """Return whether the spool keeps events, how many it has, and if it takes no more, why not."""
+    """Return whether the spool accepts events, with its size and the reason if it does not."""
     contents, problem = spooler.status.contents, spooler.status.problem
     waiting = f"{contents.events} events wait in the spool, {contents.bytes} bytes"
     return "spool", problem is None, waiting if problem is None else f"{problem.detail}; {waiting}"

@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Messages that wait for the broker's confirm: what the prefetched commands may lead to, so in practice no bound.
+#: Maximum number of unconfirmed messages. The prefetched commands can't reach it: in practice there is no bound.
 PUBLISH_LIMIT = 1_000_000
-#: Seconds between two tries to open the ledger.
+#: Seconds between two attempts to open the ledger.
 LEDGER_RETRY = 2.0
-#: Seconds that a job beside the worker may take to end.
+#: Seconds within which a background job has to stop.
 JOB_STOP_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
-    """The parts of a worker whose ledger is open."""
+    """The parts of a worker with an open ledger."""
 
     worker: Worker
     publisher: ConnectedPublisher
@@ -59,7 +59,7 @@ class _Parts:
 
 
 class WorkerProcess:
-    """A worker with its connections, started and stopped in the order that loses nothing."""
+    """A worker with its connections, started and stopped in an order that loses no message."""
 
     def __init__(self, context: ProcessContext, broker: BrokerConnections) -> None:
         self._context = context
@@ -69,8 +69,8 @@ class WorkerProcess:
         self._progress = make_progress(context.clock)
 
     def start(self) -> None:
-        """Open the ledger, however long it takes, then consume; the broker may come when it likes."""
-        ledger = self._patiently(partial(open_ledger, self._context.ledger_url))
+        """Open the ledger, retrying without end, then consume. The broker is connected in the background."""
+        ledger = self._retry(partial(open_ledger, self._context.ledger_url))
         if ledger is None:
             return
         parts = self._parts = self._build(ledger)
@@ -78,15 +78,15 @@ class WorkerProcess:
         parts.worker.start(parts.source)
         parts.source.start()
         self._progress.watch("the worker's loop", lambda: parts.worker.iterations)
-        self._progress.watch("the link that consumes", lambda: parts.source.iterations)
-        self._progress.watch("the link that publishes", lambda: parts.publisher.iterations)
+        self._progress.watch("the consumer's connection thread", lambda: parts.source.iterations)
+        self._progress.watch("the publisher's connection thread", lambda: parts.publisher.iterations)
         for job in parts.jobs:
             job.start()
 
     def _build(self, ledger: SqlLedger) -> _Parts:
         context, settings = self._context, self._context.settings
         calls_stop = threading.Event()
-        clock = LedgerClock(context.clock, self._patiently(ledger.time))
+        clock = LedgerClock(context.clock, self._retry(ledger.time))
         publisher = self._broker.publisher("worker publishes", limit=PUBLISH_LIMIT)
         client = command_client.client(
             command_client.account(settings), settings, clock, calls_stop, context.tracer
@@ -105,11 +105,11 @@ class WorkerProcess:
         return _Parts(worker=worker, publisher=publisher, source=source, ledger=ledger, jobs=tuple(jobs))
 
     def stop(self) -> None:
-        """Stop consuming, finish what is in flight, settle, and let go."""
+        """Stop consuming, finish the commands in flight, acknowledge them, and close the connections."""
         parts = self._parts
         if parts is None:
             return
-        # The source stays connected while the worker finishes: its acks go out on it.
+        # The source stays connected while the worker finishes, for the acknowledgements.
         parts.source.pause()
         finished = parts.worker.stop(self._context.settings.worker.grace_period)
         parts.source.stop()
@@ -120,11 +120,11 @@ class WorkerProcess:
         structlog.get_logger().info("worker.stopped", finished=finished)
 
     def stall(self) -> str | None:
-        """Say what of this process stands still, if anything."""
+        """Describe a stalled thread of this process; None if all run."""
         return self._progress.stall()
 
     def readiness(self) -> Readiness:
-        """Return whether this worker may consume, and why not."""
+        """Return whether this worker consumes and sends, with reasons."""
         parts = self._parts
         if parts is None:
             return readiness(("ledger", False, self._ledger_problem), judged=frozenset({"ledger"}))
@@ -136,8 +136,8 @@ class WorkerProcess:
             stall=self.stall(),
         )
 
-    def _patiently(self, ask: Callable[[], T]) -> T | None:
-        """Ask the ledger until it answers; None where the process is to end before."""
+    def _retry(self, ask: Callable[[], T]) -> T | None:
+        """Repeat a call to the ledger until it succeeds; None if the process stops before."""
         stopping = self._context.stopping
         while True:
             try:
@@ -166,13 +166,13 @@ def run_process(
 ) -> int:
     """Run a process of a worker until `stopping`, or a signal; returns the exit code.
 
-    `listening` is told the admin port once it answers there.
+    `listening` is called with the admin port once it listens.
     """
     context = begin_process(settings, stopping)
     process = WorkerProcess(context, BrokerConnections(context))
     admin = serve_admin(settings, process.readiness, context.metrics, process.stall)
     listening(admin.port)
-    # Before its ledger is there: it waits for that without end, and systemd would not.
+    # Before the ledger is open: the worker waits for it without end, and systemd would not.
     report_started(process.readiness, process.stall)
     process.start()
     code = context.stopping.wait()

@@ -1,4 +1,4 @@
-"""From settings to a worker, its gauges and its readiness."""
+"""Factory of a worker, its gauges and its readiness, from the settings."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 def make_worker(context: ProcessContext, ports: WorkerPorts, calls_stop: threading.Event) -> Worker:
-    """Return the worker of this process; `calls_stop` ends waits of the gateway."""
+    """Return the worker of this process; `calls_stop` interrupts waits of the gateway."""
     settings, stopping = context.settings, context.stopping
     return Worker(
         ports,
         WorkerOptions(
             rules=command_client.send_rules(settings),
             concurrency=settings.worker.concurrency,
-            # Half of what is prefetched beside what can be sent at once.
+            # Half of the prefetched commands beyond those that can be sent at once.
             spare=max(0, settings.worker.prefetch - settings.worker.concurrency) // 2,
             owner=f"{parts.name_of_process('worker')} {uuid.uuid4()}",
         ),
@@ -52,7 +52,7 @@ def make_worker(context: ProcessContext, ports: WorkerPorts, calls_stop: threadi
 def measure(
     metrics: Metrics, worker: Worker, source: Source, publisher: Outlet, client: CpaasClient, clock: Clock
 ) -> None:
-    """Have `metrics` read how a worker stands whenever they are scraped."""
+    """Register the gauges of a worker, which are read at each scrape."""
     metrics.connections += [lambda: source.connected, lambda: publisher.connected]
     metrics.alarms.append(lambda: publisher.blocked)
     metrics.registry.register(WorkerGauges(worker.state, source, client.token_times, clock))
@@ -61,7 +61,7 @@ def measure(
 def worker_readiness(
     worker: Worker, source: Source, publisher: Outlet, *, draining: bool, stall: str | None = None
 ) -> Readiness:
-    """Return whether a worker may consume, and why not; `stall` is what of it stands still."""
+    """Return whether a worker consumes and sends, with reasons; `stall` names a stalled thread."""
     problem = worker.problem
     return readiness(
         (
@@ -70,8 +70,8 @@ def worker_readiness(
             "a consumer of the command queue" if source.consuming else "not consuming",
         ),
         publishing(publisher),
-        ("sending", problem is None, problem or "nothing known against it"),
-        (WORKING, stall is None, stall or "all its threads go on"),
+        ("sending", problem is None, problem or "no known obstacle"),
+        (WORKING, stall is None, stall or "all threads run"),
         ("draining", not draining, "stopping" if draining else "no"),
         judged=frozenset({"consuming", "publishing", "sending", WORKING, "draining"}),
     )

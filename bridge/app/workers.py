@@ -1,4 +1,4 @@
-"""One worker process, or several and their supervisor, which loads nothing of what they work with."""
+"""`bridge worker`: one worker process, or several under a supervisor, which does not import the worker's modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def run_worker(settings: Settings) -> int:
-    """Run a worker until it is stopped, of `worker.processes` processes; returns the exit code.
+    """Run `worker.processes` worker processes until they are stopped; returns the exit code.
 
     Raises:
         SettingsError: the broker or the account is not configured.

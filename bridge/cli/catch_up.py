@@ -13,8 +13,10 @@ from bridge.cli.output import write_json, write_line
 from bridge.cli.progress import progress
 from bridge.domain.backfill import GRACE
 
-#: What becomes of messages that are too young.
-YOUNG = "their webhooks may be under way: the next catch-up publishes what did not come, one with --since does at once"
+#: Explanation of messages that are too young.
+YOUNG = (
+    "their webhooks may still arrive: the next catch-up publishes the missing ones, one with --since at once"
+)
 
 
 @click.command("catch-up")

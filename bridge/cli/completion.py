@@ -8,7 +8,7 @@ from bridge.cli.invocation import config_option
 from bridge.cli.output import write_program
 
 PROGRAM = "bridge"
-#: By which a shell asks for completions: click's own name for it.
+#: The variable by which a shell asks for completions; click defines its name.
 VARIABLE = "_BRIDGE_COMPLETE"
 
 
@@ -23,7 +23,7 @@ def completion(context: click.Context, shell: str) -> None:
     bash: bridge completion bash > ~/.local/share/bash-completion/completions/bridge
     zsh:  bridge completion zsh > ~/.zfunc/_bridge      (a directory of $fpath)
     fish: bridge completion fish > ~/.config/fish/completions/bridge.fish
-    """  # noqa: D301 - click's mark against rewrapping
+    """  # noqa: D301 - click's marker against rewrapping
     from click.shell_completion import get_completion_class
 
     found = get_completion_class(shell)

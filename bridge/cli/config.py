@@ -68,7 +68,7 @@ def show(invocation: Invocation, *, as_json: bool) -> None:
 
 
 def _toml(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Write the sections in the form of the configuration file: what is no TOML in JSON does not occur."""
+    """Write the sections as TOML. Each value's JSON is also valid TOML."""
     for number, (section, table) in enumerate(sections.items()):
         if number:
             yield ""

@@ -65,7 +65,7 @@ _WHICH: tuple[Callable[[Any], Any], ...] = (
 
 
 def _which(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which dead letters are meant."""
+    """Add the options that select dead letters."""
     return reduce(lambda made, option: option(made), reversed(_WHICH), command)
 
 
@@ -162,7 +162,7 @@ def replay(
     return _done(letters, wanted, "would be sent back" if dry_run else "sent back", as_json=as_json)
 
 
-@dead.command()
+@dead.command("purge")
 @_event_ids
 @_which
 @_all
@@ -171,7 +171,7 @@ def replay(
 @json_option
 @config_option
 @pass_invocation
-def purge(
+def delete(
     invocation: Invocation,
     /,
     event_ids: tuple[str, ...],
@@ -190,7 +190,7 @@ def purge(
     if not dry_run and not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("cannot ask without a terminal: give --yes")
-        wanted = _asked(invocation, settings, wanted, "Throw away")
+        wanted = _asked(invocation, settings, wanted, "Delete")
     letters = (
         invocation.use(dead_letters)(settings, wanted)
         if dry_run
@@ -202,10 +202,10 @@ def purge(
 def _said(
     settings: Settings, event_ids: tuple[str, ...], *, everything: bool, **which: Any
 ) -> DeadLetterFilter:
-    """Return which are meant; all are only where somebody said so: one forgotten option must not move the whole queue.
+    """Return the selection. All dead letters need `--all`: one forgotten option must not select the whole queue.
 
     Raises:
-        click.UsageError: nothing was said.
+        click.UsageError: nothing is selected.
 
     """
     wanted = _wanted(settings, **{**which, "ids": which["ids"] + event_ids})
@@ -236,7 +236,7 @@ def _wanted(
 def _asked(
     invocation: Invocation, settings: Settings, wanted: DeadLetterFilter, what: str
 ) -> DeadLetterFilter:
-    """Ask whether to go on with as many as there are now, and return those; ends the command otherwise."""
+    """Ask for confirmation and return the selection, limited to the present number; abort the command on "no"."""
     from dataclasses import replace
 
     from bridge.app.dead import dead_letters

@@ -1,4 +1,4 @@
-"""Dead letters as the command line shows them: in a table, as JSON, and one with all that it holds."""
+"""Views of dead letters on the command line: a table, JSON, and one dead letter with its content."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COLUMNS = {
 
 
 def write_letters(letters: Iterable[DeadLetter], *, as_json: bool, full: bool = False) -> None:
-    """Print each as it comes: there may be more than fit into memory."""
+    """Print each dead letter as it arrives: there may be more than fit into memory."""
     if as_json:
         write_array(row_of(letter, full=full) for letter in letters)
         return
@@ -57,14 +57,14 @@ def row_of(letter: DeadLetter, *, full: bool = False) -> dict[str, object]:
 
 
 def meaning_of(letter: DeadLetter) -> str | None:
-    """Return what the code in the reason means; None where the reason is in words already."""
+    """Return the meaning of the code in the reason; None if the reason is plain text."""
     from bridge.domain.error_words import explain
 
     return None if letter.reason is None else explain(letter.reason)
 
 
 def content_of(letter: DeadLetter, *, full: bool) -> dict[str, object]:
-    """Return what the letter holds: all of it, or what may be read along."""
+    """Return the content of a dead letter: all of it with `full`, otherwise sizes and names only."""
     delivery = letter.delivery
     if not full:
         return {
@@ -87,6 +87,6 @@ def _body(body: bytes) -> dict[str, object]:
 
 
 def _plain(values: Mapping[str, object]) -> dict[str, object]:
-    """Return what came over AMQP as JSON can say it."""
+    """Return AMQP values as values of JSON."""
     plain: dict[str, object] = json.loads(json.dumps(dict(values), default=str))
     return plain

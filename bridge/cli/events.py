@@ -71,7 +71,7 @@ def _destination(event: Mapping[str, Any], *, full: bool) -> object:
 
 @contextmanager
 def _until_signal() -> Iterator[None]:
-    """Take Ctrl-C and SIGTERM inside the block for having seen enough: exit 0."""
+    """Exit with 0 at Ctrl-C or SIGTERM inside the block."""
 
     def enough(_number: int, _frame: FrameType | None) -> None:
         raise click.exceptions.Exit(0)

@@ -1,4 +1,4 @@
-"""Exit codes, after sysexits.h, and what ends in which."""
+"""Exit codes, after sysexits.h, and the errors that lead to them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Exit(IntEnum):
-    """What the caller learns without reading."""
+    """The exit codes of all commands."""
 
     DONE = 0
     FAILED = 1
@@ -30,11 +30,11 @@ class Exit(IntEnum):
 
 
 class Ended(click.ClickException):
-    """Ends the command with an error that the journal knows for one."""
+    """Ends the command with an error, which has priority 3 in the journal."""
 
     def show(self, file: Any = None) -> None:
         """Write the error to stderr, with its priority where that is systemd's journal."""
-        # Not at the top: few commands end so.
+        # Not at the top: few commands fail.
         from bridge.ops.journal import is_journal, with_priority
 
         said = self.said()
@@ -50,25 +50,25 @@ class Ended(click.ClickException):
 
 
 class Unavailable(Ended):
-    """Ends the command since a service it needs is not reachable."""
+    """Ends the command because a service that it needs is not reachable."""
 
     exit_code = Exit.UNAVAILABLE
 
 
 class Failed(Ended):
-    """Ends the command since what it asked for was refused."""
+    """Ends the command because its request was refused."""
 
     exit_code = Exit.FAILED
 
 
 class Unusable(Ended):
-    """Ends the command since what is configured is not for this bridge."""
+    """Ends the command because the configured ledger can't be used by this bridge."""
 
     exit_code = Exit.CONFIG
 
 
 class BadConfiguration(Ended):
-    """Ends the command with every mistake of the configuration, one a line."""
+    """Ends the command with every mistake of the configuration, one per line."""
 
     exit_code = Exit.CONFIG
 
@@ -77,7 +77,7 @@ class BadConfiguration(Ended):
         super().__init__("\n".join(self._lines))
 
     def said(self) -> str:
-        """Return the mistakes, one a line: a program may read them."""
+        """Return the mistakes, one per line, so that a program can parse them."""
         return "\n".join(map(visible, self._lines))
 
 
@@ -90,7 +90,7 @@ class ExitCodes(click.Group):
         return super().main(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; see `_failure` for what becomes of its errors."""
+        """Run the command; `_failure` maps its errors to exit codes."""
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -103,7 +103,7 @@ class ExitCodes(click.Group):
 
 
 def _failure(error: Exception) -> click.ClickException | None:
-    # Not at the top: this is the way of the few, and these imports are slow.
+    # Not at the top: few commands fail, and these imports are slow.
     from bridge.domain.errors import BridgeError
     from bridge.ports import LedgerUnavailable, LedgerUnusable
     from bridge.ports.provider_errors import CpaasError, Unreachable
@@ -112,7 +112,7 @@ def _failure(error: Exception) -> click.ClickException | None:
     if isinstance(error, SettingsError):
         return BadConfiguration(error.problems)
     if isinstance(error, BrokenPipeError):
-        # Whoever read our output has seen enough: click ends quietly.
+        # The reader has closed the pipe: click ends the command without a message.
         return None
     if isinstance(error, LedgerUnusable):
         return Unusable(str(error))
@@ -123,7 +123,7 @@ def _failure(error: Exception) -> click.ClickException | None:
     if isinstance(error, ConnectionError | TimeoutError):
         return Unavailable(str(error))
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return Failed(f"can't write the answer: {error.strerror}")
+        return Failed(f"can't write the output: {error.strerror}")
     return Failed(str(error)) if isinstance(error, CpaasError | BridgeError) else None
 
 

@@ -1,4 +1,4 @@
-"""`bridge history`: what the provider keeps of an account's messages (wire reference 4.2 to 4.4)."""
+"""`bridge history`: shows and deletes an account's messages at the provider (wire reference 4.2 to 4.4)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def threads(invocation: Invocation, *, remote: str | None, as_json: bool) -> Non
     number = None if remote is None else _number(settings, remote)
     found = _history(invocation, settings).threads(number)
     _write([_thread(thread) for thread in found.threads], as_json=as_json)
-    # What moves in the list while it is read is missed: that many pages are read is no defect.
+    # Threads that move in the list during the read may be missed; that many pages were read is no defect.
     if not found.ended:
         write_line("there are more: the provider's list could not be read to its end", err=True)
 
@@ -72,7 +72,7 @@ def messages(
     """Print the messages between REMOTE and LOCAL, the oldest first."""
     settings = invocation.settings()
     found = _history(invocation, settings).messages(_number(settings, remote), _number(settings, local))
-    # The provider lists the newest first, and of several in one second so, too.
+    # The provider lists the newest first, also within one second.
     newest = sorted(found.messages, key=lambda message: message.at or 0.0, reverse=True)[:limit]
     _write([_message(message, full=full) for message in reversed(newest)], as_json=as_json)
     if not found.complete:

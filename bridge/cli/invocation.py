@@ -1,4 +1,4 @@
-"""What every command is given: the way to the settings and to the use case that it carries out."""
+"""Invocation: gives each command the settings and its use case; the options that all commands share."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Invocation:
     """One run of the command line."""
 
     def __init__(self, use_cases: object = None, environ: Mapping[str, str] | None = None) -> None:
-        """Begin a run; tests give the `environ`, and an object whose methods stand in for the use cases."""
+        """Begin a run. Tests pass `environ`, and an object whose methods replace the use cases."""
         self.config: str | None = None
         self._use_cases = use_cases
         self._environ = os.environ if environ is None else environ
 
     def use(self, use_case: F) -> F:
-        """Return what carries a use case of `bridge.app` out: that function itself, or the one that stands in for it.
+        """Return a use case of `bridge.app`, or the function that replaces it in a test.
 
-        Each raises SettingsError where the settings lack what it needs, and ConnectionError where a service that a
-        one-shot command needs is not reachable.
+        Each raises SettingsError if a required setting is missing, and ConnectionError if a service that a one-shot
+        command needs is not reachable.
         """
         if self._use_cases is None:
             return use_case
@@ -36,10 +36,10 @@ class Invocation:
         return stand_in
 
     def settings(self, **options: object) -> Settings:
-        """Return the settings; `options` (`ingest__port=8080`) go before everything else, those of None aside.
+        """Return the settings; `options` (`ingest__port=8080`) override everything else unless their value is None.
 
         Raises:
-            SettingsError: with every mistake there is.
+            SettingsError: with every mistake.
 
         """
         from bridge.settings import read
@@ -56,7 +56,7 @@ def _remember(context: click.Context, _: click.Parameter, value: str | None) -> 
         context.ensure_object(Invocation).config = value
 
 
-#: Taken before and behind the command's name alike; the later one counts.
+#: Accepted before and after the command's name; the later one counts.
 config_option = click.option(
     "--config",
     metavar="FILE",

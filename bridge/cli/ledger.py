@@ -77,7 +77,7 @@ def prune(invocation: Invocation, *, days: float | None, dry_run: bool, as_json:
     if as_json:
         write_json({"commands": number, "dry_run": dry_run})
     else:
-        write_line(f"{number} commands {'would be' if dry_run else ''} forgotten".replace("  ", " "))
+        write_line(f"{number} commands {'would be ' if dry_run else ''}deleted")
 
 
 @ledger.command()
@@ -124,7 +124,7 @@ def _unknown(invocation: Invocation, settings: Settings) -> Exit:
 
     queue, waiting = settings.broker.command_queue, invocation.use(waiting_commands)(settings)
     if waiting == 0:
-        where = f"No command waits on {queue}: it was not published there, was forgotten after ledger.retention, or "
+        where = f"No command waits on {queue}: it was not published there, was deleted after ledger.retention, or "
         write_line(f"{_NOT_KNOWN} {where}has just reached a worker.", err=True)
         return Exit.FAILED
     if waiting is None:
@@ -156,7 +156,7 @@ def _summary(shown: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _command(found: Mapping[str, Any]) -> Iterator[str]:
-    """Write the command's own line, then one for each submission with all that is known of it."""
+    """Yield the command's line, then a line for each submission with its known fields."""
     submissions = found["submissions"]
     yield " ".join(f"{name}={value}" for name, value in found.items() if name != "submissions")
     for submission in submissions:

@@ -34,13 +34,13 @@ def main() -> None:
     \b
     Exit codes: 0 done (also after SIGTERM), 1 failed, 2 usage, 69 a needed service is not reachable,
     75 try again later, 78 configuration.
-    """  # noqa: D301 - click's mark against rewrapping
+    """  # noqa: D301 - click's marker against rewrapping
 
 
 @main.result_callback()
 @click.pass_context
 def _exit(context: click.Context, code: int | None) -> None:
-    """Leave with what the command returned."""
+    """Exit with the code that the command returned."""
     context.exit(code or 0)
 
 

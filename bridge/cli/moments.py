@@ -1,4 +1,4 @@
-"""Times as the command line takes them."""
+"""Parsing of times on the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY}
 
 
 def moment(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
-    """Read a time in RFC 3339, or how long ago: 90s, 15m, 2h, 7d. Returns seconds since the epoch."""
+    """Parse a time in RFC 3339, or an age: 90s, 15m, 2h, 7d. Returns seconds since the epoch."""
     from bridge.adapters.clock import SystemClock
 
     if text is None:

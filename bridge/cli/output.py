@@ -1,6 +1,6 @@
-"""The only way from a command to stdout and stderr: each text is printable, and each encoding can hold it.
+"""Output of all commands to stdout and stderr: each text is made printable and fits the stream's encoding.
 
-A command prints after its act. An SMS that was sent must not end in a traceback for what its outcome says.
+A command prints after it has acted. The text of an outcome must not turn a sent SMS into a traceback.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def survive_any_text() -> None:
-    """Have stdout and stderr escape what their encoding lacks, where they would raise an error."""
+    """Make stdout and stderr escape characters that their encoding lacks, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -36,7 +36,7 @@ def write_json(value: object, *, indent: int | None = None, end: bool = True) ->
 
 
 def write_program(source: str) -> None:
-    """Print a program of ours as it is: its tabs and line ends belong to it."""
+    """Print a program unchanged, with its tabs and line ends."""
     _echo(source)
 
 
@@ -47,7 +47,7 @@ def write_styled(head: str, rest: str, *, colour: str) -> None:
 
 
 def write_array(rows: Iterable[object]) -> None:
-    """Print a JSON array, each item as it comes: there may be more than fit into memory."""
+    """Print a JSON array, each item as it arrives: there may be more than fit into memory."""
     opening = "["
     for row in rows:
         _echo(opening, end=False)
@@ -57,7 +57,7 @@ def write_array(rows: Iterable[object]) -> None:
 
 
 class Table:
-    """Rows under a header, each printed as it comes: widths are given, and a longer value moves what follows."""
+    """Table with fixed column widths. Each row is printed as it arrives; a longer value shifts the rest of its row."""
 
     def __init__(self, **widths: int) -> None:
         """`widths` has each column's key in the rows, in the order of the columns, and its usual width in letters."""
@@ -93,5 +93,5 @@ def write_rows(rows: Sequence[Mapping[str, object]], widths: Mapping[str, int], 
 
 
 def _echo(text: str, *, err: bool = False, end: bool = True, color: bool | None = None) -> None:
-    # The stream is named: in place of one in ASCII click has one of its own, in UTF-8.
+    # The stream is passed explicitly: click replaces an ASCII stream with its own UTF-8 stream.
     click.echo(text, file=sys.stderr if err else sys.stdout, nl=end, color=color)

@@ -1,4 +1,4 @@
-"""How far something long is, for whoever sits before a terminal; for nobody else, and never on stdout."""
+"""Progress bar of long commands: on stderr if it is a terminal, never on stdout."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(what: str, *, prints: bool = False) -> Iterator[Progress]:
-    """Lend what is to be told how far `what` is. What `prints` as it goes shows that by itself, on a terminal."""
+    """Lend a function that shows the progress of `what`. No bar is shown for a command that `prints` to a terminal."""
     from bridge.ports import unwatched
 
     if not sys.stderr.isatty() or (prints and sys.stdout.isatty()):
         yield unwatched
         return
-    # Not at the top: most commands are over before it is loaded.
+    # Not at the top: loading it takes longer than most commands.
     from rich import progress as bars
     from rich.console import Console
 

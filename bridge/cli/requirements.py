@@ -1,4 +1,4 @@
-"""Whether this environment has the server's packages: `sms-bridge` alone is the client for other services."""
+"""Requirements of the command line: the packages of the extra `server`. `sms-bridge` alone is the client."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SERVER = (
 
 
 def require_server() -> None:
-    """Return where the server can run.
+    """Check that the server's packages are installed.
 
     Raises:
-        SystemExit: a package is missing; the message names it and the extra. The code is that of a wrong configuration.
+        SystemExit: a package is missing; the message names it and the extra. The exit code is 78 (configuration).
 
     """
     missing = [name for name in SERVER if find_spec(name) is None]

@@ -30,10 +30,10 @@ def schema(invocation: Invocation, *, name: str | None, directory: Path | None, 
 
     A NAME is a type of event, such as sms.outbound.sent, or command, reply or dead-letter-headers; submit.openapi is
     the OpenAPI document of commands over HTTP. Exchanges, queues and the spelling of keys are those of the
-    configuration. It is JSON in any case: with --json on one line.
+    configuration. The output is always JSON; with --json it is on one line.
     """
     if directory is not None and name is not None:
-        raise click.UsageError("--directory writes all of them: name none")
+        raise click.UsageError("--directory writes all schemas: remove NAME")
     settings = invocation.settings()
     names, camel_case = settings.broker.names, settings.events.camel_case
     if directory is not None:

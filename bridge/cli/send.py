@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Seconds that a bare `--wait` waits.
 _WAIT = 30.0
 _SENT = "sms.outbound.sent"
-#: A worker's reasons name fields; here each field is an option.
+#: A worker's reasons name fields; on the command line each field is an option.
 _OPTIONS = {
     "id": "--id",
     "destination_address": "--to",
@@ -29,7 +29,7 @@ _OPTIONS = {
     "expires_at": "--expires-at",
     "metadata": "--metadata",
 }
-_AGAIN = "correct that and send the command again with {option}: it is sent once, also where the broker has it already"
+_AGAIN = "correct that and repeat the command with {option}: the SMS is sent once, even if the broker has the command"
 
 
 @click.command()
@@ -98,7 +98,7 @@ def send(
 
 
 def _refuse(reasons: Sequence[str]) -> None:
-    """End the command before anything is published, where a worker would refuse it; each reason names its option.
+    """End the command before it is published if a worker would refuse it; each reason names its option.
 
     Raises:
         click.UsageError: with all reasons.
@@ -115,10 +115,10 @@ def _refuse(reasons: Sequence[str]) -> None:
 
 
 def _by_id(words: str, command: Mapping[str, object]) -> str:
-    """Return what to type, `words` and the command's id.
+    """Return `words` followed by the command's id, as text to type.
 
-    An id may be made of a phone number, which no message may repeat. Such an id is not shown at all: a masked one that
-    is typed as it stands would be another command's.
+    An id may contain a phone number, which no message may repeat. Such an id is not shown at all: a masked id that is
+    typed unchanged would be another command's.
     """
     identity = str(command["id"])
     return (
@@ -127,14 +127,14 @@ def _by_id(words: str, command: Mapping[str, object]) -> str:
 
 
 def exit_code(outcomes: Sequence[Mapping[str, Any]], destinations: int) -> Exit:
-    """Return what the outcomes of a command to so many destinations mean to the caller."""
+    """Return the exit code for the outcomes of a command with this number of destinations."""
     if any(outcome.get("type") != _SENT for outcome in outcomes):
         return Exit.FAILED
     return Exit.DONE if len(outcomes) >= destinations else Exit.LATER
 
 
 def _text(message: str) -> str:
-    """Return the text to send: that of standard input, its last line end aside, for `-`."""
+    """Return the text to send; for `-` it is standard input without its last line end."""
     try:
         if message != "-":
             message.encode()

@@ -1,4 +1,4 @@
-"""`bridge simulator`: the provider's API, without the provider."""
+"""`bridge simulator`: serves a simulation of the provider's API."""
 
 from __future__ import annotations
 

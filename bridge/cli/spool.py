@@ -1,4 +1,4 @@
-"""`bridge spool`: the damaged files that an ingest has quarantined on its disk."""
+"""`bridge spool`: recovers events from the damaged files that an ingest has quarantined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bridge topology`: exchanges and queues on the broker."""
+"""`bridge topology`: declares and checks the exchanges and queues on the broker."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ def test_output_to_a_full_disk_exits_1_without_a_traceback() -> None:
 
     assert (result.exit_code, result.stderr) == (
         1,
-        "Error: can't write the answer: No space left on device\n",
+        "Error: can't write the output: No space left on device\n",
     )
 
 

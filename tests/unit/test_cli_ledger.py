@@ -86,9 +86,9 @@ def test_unknown_command_may_still_be_on_the_queue(
 @pytest.mark.parametrize(
     ("arguments", "asked", "confirmed"),
     [
-        ([], (None, False), "7 commands forgotten"),
-        (["--before", "30"], (30.0, False), "7 commands forgotten"),
-        (["--before", "1.5", "--dry-run"], (1.5, True), "7 commands would be forgotten"),
+        ([], (None, False), "7 commands deleted"),
+        (["--before", "30"], (30.0, False), "7 commands deleted"),
+        (["--before", "1.5", "--dry-run"], (1.5, True), "7 commands would be deleted"),
     ],
 )
 def test_pruning_takes_days_and_says_how_many(arguments: list[str], asked: object, confirmed: str) -> None:
