@@ -113,7 +113,7 @@ def _messages(shown: Mapping[str, object]) -> Schema:
         DEAD_LETTER: {
             **_message(
                 DEAD_LETTER,
-                "A dead-lettered command: its body, properties and headers are unchanged, and headers with the reason are added.",
+                "A dead-lettered command: body, properties and headers unchanged, and headers with the reason.",
                 properties=commands.PROPERTIES,
                 headers={"$ref": f"#/components/schemas/{DEAD_LETTER_HEADERS}"},
                 examples=[letter],
@@ -143,7 +143,7 @@ def _message(
 
 
 def _schemas(spelling: Spelling) -> Mapping[str, Schema]:
-    """Return the schemas as components. The reply refers to them instead of its own `$defs`."""
+    """Return the schemas as components. The reply refers to them instead of its `$defs`."""
     written = dict(schemas(spelling))
     reply = written[REPLY]
     outcomes = reply.pop("$defs")

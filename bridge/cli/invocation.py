@@ -36,7 +36,7 @@ class Invocation:
         return stand_in
 
     def settings(self, **options: object) -> Settings:
-        """Return the settings; `options` (`ingest__port=8080`) override everything else unless their value is None.
+        """Return the settings; `options` (`ingest__port=8080`) override everything else; those of None are ignored.
 
         Raises:
             SettingsError: with every mistake.

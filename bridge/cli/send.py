@@ -29,7 +29,7 @@ _OPTIONS = {
     "expires_at": "--expires-at",
     "metadata": "--metadata",
 }
-_AGAIN = "correct that and repeat the command with {option}: the SMS is sent once, even if the broker has the command"
+_AGAIN = "correct that and send the command again with {option}: one SMS is sent, even if the broker has the command"
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Reads the provider's history for what no webhook brought, and has it published."""
+"""Backfill: publishes messages of the provider's history that no webhook delivered."""
 
 from __future__ import annotations
 
@@ -27,41 +27,41 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-#: Seconds until a round that failed is tried again, however long the interval is.
+#: Seconds until a failed round is repeated, regardless of the interval.
 RETRY = 5.0
 
 
 class Memory(Seen, Watermarks, Protocol):
-    """What is known of notifications, and how far the history was read."""
+    """Deduplication of notifications, and the high-water marks of the history."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Caught:
-    """What a round came to."""
+    """Result of a round."""
 
-    #: Threads that were read, and those of them that may hold more than could be read.
+    #: Threads that were read, and those of them that were not read completely.
     threads: int = 0
     incomplete: int = 0
-    #: Threads that could not be read at all: the next round does.
+    #: Threads that could not be read at all; the next round reads them.
     unreadable: int = 0
-    #: Inbound messages that no webhook brought: published, or with a dry run to be.
+    #: Inbound messages that no webhook delivered: published, or in a dry run counted.
     recovered: int = 0
-    #: Those that could not be made durable: the next round finds them.
+    #: Messages that could not be made durable; the next round finds them.
     refused: int = 0
-    #: Those that are no events yet and so young that their webhooks may be under way: the next round tells.
+    #: Messages without an event that are so young that their webhooks may still arrive; the next round decides.
     young: int = 0
-    #: Those without a readable time: passed over.
+    #: Messages without a valid time, which are skipped.
     undated: int = 0
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is left to the next round but what came just now."""
+        """Whether nothing is left for the next round except young messages."""
         return not (self.incomplete or self.unreadable or self.refused)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Span:
-    """What of a thread is read: from when, until when, and when that was. In seconds since the epoch."""
+    """The period of a thread that is read, and the time of the read. In seconds since the epoch."""
 
     begin: float
     until: float
@@ -69,7 +69,7 @@ class _Span:
 
 
 class CatchUp:
-    """One round after another; used by one thread."""
+    """Runs rounds of the backfill. Used by one thread."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class CatchUp:
         rules: CatchUpRules,
         clock: Clock,
     ) -> None:
-        """`publish` makes an event durable, if it can and it is none yet; it is remembered here after that."""
+        """`publish` makes a new event durable if it can; the event is then remembered here."""
         self._archive = archive
         self._open_memory = open_memory
         self._publish = publish
@@ -92,13 +92,13 @@ class CatchUp:
     def run(
         self, *, since: float | None = None, dry_run: bool = False, progress: Progress = unwatched
     ) -> Caught:
-        """Read what is new and publish what is missing, or with `dry_run` only count it; `progress` counts threads.
+        """Read new messages and publish missing ones, or with `dry_run` count them; `progress` counts threads.
 
-        With `since` (seconds since the epoch) it reads from then until now, and the watermarks stay as they are.
+        With `since` (seconds since the epoch) it reads from then until now and does not change the watermarks.
 
         Raises:
-            LedgerUnavailable: nobody can tell what is missing, or what was read could not be noted.
-            ArchiveUnavailable: the list of threads can't be had.
+            LedgerUnavailable: missing messages can't be determined, or the result could not be recorded.
+            ArchiveUnavailable: the list of threads can't be read.
 
         """
         rules, now, caught = self._rules, self._clock.now(), Caught()
@@ -112,7 +112,7 @@ class CatchUp:
                 progress(position, len(threads))
                 number = thread.local_address
                 begin = begins(number, watermarks, now=now, rules=rules) if since is None else since
-                # What is older may have been forgotten, and would be taken for new.
+                # Older messages may have been pruned from the ledger, and would be taken for new ones.
                 span = _Span(begin=max(begin, now - rules.retention), until=until, now=now)
                 done = not may_have_news(thread, span.begin) or self._read(
                     memory, thread, span, caught, dry_run=dry_run
@@ -125,7 +125,7 @@ class CatchUp:
     def _read(
         self, memory: Memory, thread: KeptThread, span: _Span, caught: Caught, *, dry_run: bool
     ) -> bool:
-        """Publish what a thread lacks, or only count it; return whether nothing of it is left to the next round."""
+        """Publish or count a thread's missing messages; return whether the thread needs no further round."""
         try:
             messages, whole = self._archive.messages(thread, span.begin)
         except ArchiveUnavailable as e:
@@ -148,9 +148,9 @@ class CatchUp:
         return self._publish_all(memory, events, caught) and whole
 
     def _publish_all(self, memory: Memory, events: Sequence[Event], caught: Caught) -> bool:
-        """Publish events, up to the first that can't be made durable; return whether all are."""
+        """Publish events up to the first that can't be made durable; return whether all are durable."""
         for number, event in enumerate(events):
-            # After one that was refused the others would only wait as long as that did.
+            # After a refused event, each of the others would wait as long and be refused too.
             result = NotificationResult.REFUSED if caught.refused else self._carry_out(memory, event)
             if result is NotificationResult.REFUSED:
                 caught.refused += len(events) - number
@@ -159,9 +159,9 @@ class CatchUp:
         return True
 
     def _carry_out(self, memory: Memory, event: Event) -> NotificationResult:
-        """Carry out the order of a notification from where it is an event.
+        """Carry out the order of a notification, beginning with its event.
 
-        A webhook may have brought it while those before were published.
+        A webhook may have delivered the same event while earlier ones were published.
         """
         steps = NotificationFlow(event).publish()
         result = NotificationResult.REFUSED
@@ -184,7 +184,7 @@ class CatchUp:
 
 
 class CatchingUp(BackgroundWorker):
-    """Runs rounds, at start and periodically; what a round under way at a stop has not published, a later one finds."""
+    """Runs rounds at start and periodically. A later round finds events that a stop has left unpublished."""
 
     def __init__(
         self,
@@ -195,17 +195,17 @@ class CatchingUp(BackgroundWorker):
         retry: float = RETRY,
         grace: float = GRACE,
     ) -> None:
-        """`interval`, `retry` and `grace` are in seconds; an interval of 0 leaves it at the round at start."""
+        """`interval`, `retry` and `grace` are in seconds; with an interval of 0 only the round at start runs."""
         self._soon = min(retry, interval or retry)
         super().__init__("catching-up", after=0.0 if at_start else interval, retry=self._soon)
         self._catch_up = catch_up
         self._interval = interval
         self._grace = grace
-        #: Whether what was too young at start has had its time.
+        #: Whether the extra round for messages that were too young at start has been scheduled.
         self._waited = False
 
     def run_once(self) -> float | None:
-        """Catch up."""
+        """Run a round."""
         try:
             caught = self._catch_up.run()
         except (LedgerUnavailable, ArchiveUnavailable) as e:
@@ -213,11 +213,11 @@ class CatchingUp(BackgroundWorker):
             return self._soon
         log = _log.info if caught.whole else _log.warning
         log("catch_up.ended", **asdict(caught))
-        # A thread that can't be read whole may never be: that is for the next interval.
+        # An incomplete thread may stay incomplete: it waits for the next interval.
         return self._soon if caught.refused or caught.unreadable else self._interval or self._last(caught)
 
     def _last(self, caught: Caught) -> float | None:
-        """Return the seconds until the last time: what is young then came while the door was open."""
+        """Return the seconds until the extra round; later messages arrive while the webhook listens."""
         if not caught.young or self._waited:
             return None
         self._waited = True

@@ -1,4 +1,4 @@
-"""Has the ledger forget, about once an hour, what it need not remember any longer."""
+"""Pruner: deletes expired rows of the ledger about once an hour."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
     from bridge.ports import Clock
 
-#: Seconds between two rounds, and between two transactions of one: whoever sends goes first.
+#: Seconds between two rounds, and between two transactions of a round: commands go first.
 ROUND = 3600.0
 PAUSE = 0.5
-#: Seconds by which the wall clock may gain on the steady one. One that is set years ahead by mistake must not have the
-#: ledger forget what no copy of a command may find forgotten; a machine that slept prunes later.
+#: Seconds by which the wall clock may gain on the monotonic one. A clock that is set years ahead by mistake must not
+#: delete records that redelivered commands still need. After a suspend the machine prunes later.
 GAIN = 86400.0
 
 
 class Pruner(BackgroundWorker):
-    """Prunes a little at a time; the first round is somewhere within the first hour, so that many do not meet."""
+    """Prunes in small transactions. The first round has a random time within the first hour, to spread processes."""
 
     def __init__(
         self,
@@ -34,9 +34,9 @@ class Pruner(BackgroundWorker):
         every: float = ROUND,
         pause: float = PAUSE,
     ) -> None:
-        """`prune` forgets some of what is older than a time and returns how much; `retention` is in seconds.
+        """`prune` deletes some rows older than a time and returns their number; `retention` is in seconds.
 
-        `what` says in the log what it was.
+        `what` is the log's field for the number.
         """
         super().__init__("pruner", after=every * random.random(), retry=every)  # noqa: S311 - spread, not secrecy
         self._prune = prune
@@ -48,7 +48,7 @@ class Pruner(BackgroundWorker):
         self._pause = pause
 
     def run_once(self) -> float:
-        """Forget what is too old."""
+        """Delete expired rows."""
         now = min(self._clock.now(), self._ahead + self._clock.monotonic() + GAIN)
         before = now - self._retention
         forgotten = 0

@@ -1,4 +1,4 @@
-"""Calls the provider for statuses: so many a second, and none for a while after it could not be asked."""
+"""Status polling at the provider, with a rate limit and exponential back-off after failures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds without a call after the provider could not be asked: the first time, and the most it doubles to.
+#: Seconds of back-off after a failed call: the first value, and the maximum after doubling.
 FIRST_BACKOFF = 1.0
 MAX_BACKOFF = 60.0
 
@@ -28,7 +28,7 @@ _log = structlog.get_logger()
 
 
 class StatusPolling:
-    """Used by one thread."""
+    """Calls the provider for message statuses. Used by one thread."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class StatusPolling:
         metrics: Metrics,
         stopping: threading.Event,
     ) -> None:
-        """`may_ask` says whether the provider may be called now; `per_second` bounds the calls, 0 does not."""
+        """`may_ask` returns whether the provider may be called now; `per_second` limits the calls, 0 is no limit."""
         self._statuses = statuses
         self._may_ask = may_ask
         self._interval = 1 / per_second if per_second else 0.0
@@ -64,10 +64,10 @@ class StatusPolling:
     def answers(
         self, pending: Iterable[PendingReceipt], *, until: float
     ) -> Iterator[tuple[PendingReceipt, str | None]]:
-        """Yield the status of one after the other, as far as they can be asked for before `until` (monotonic seconds).
+        """Yield the status of each receipt that can be polled before `until` (monotonic seconds); None is no news.
 
-        None is no news. Where the provider can't be asked, that is the last: what it was about has had its turn, lest
-        it be in the way of all others for ever.
+        If the provider is unavailable, the receipt of the failed call is yielded last, with None: it has had its
+        attempt, so that it can't block the others for ever.
         """
         for pair, group in by_thread(pending).items():
             listed: Mapping[str, str | None] | None = None if len(group) >= THREAD_FROM else {}
@@ -93,11 +93,11 @@ class StatusPolling:
                 yield one, status
 
     def _call(self, ask: Callable[[], T], until: float) -> T:
-        """Make a call when it is its time.
+        """Wait for the rate limit and make a call.
 
         Raises:
-            ArchiveUnavailable: the provider can't be asked now.
-            _CallNotAllowed: it may not be, or there is no time left.
+            ArchiveUnavailable: the provider is unavailable.
+            _CallNotAllowed: calls are not allowed now, or there is no time left.
 
         """
         stopped = self.stopping.wait(self.wait)

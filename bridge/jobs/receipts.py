@@ -1,7 +1,8 @@
-"""Learns from the provider what became of what was sent, and tells it (SPEC section 3.2).
+"""Receipt poller: asks the provider for the delivery status of sent messages and publishes it (SPEC section 3.2).
 
-The order is the guarantee: **take, ask, tell, end.** What one worker takes no other asks for, for a while; what it has
-not ended by then is taken again. So a crash before the end costs a second event with the same id, and none is lost.
+The order is the guarantee: **take, poll, publish, end.** A taken receipt is leased: no other worker polls it until the
+lease expires. A receipt that is not ended by then is taken again. A crash before the end therefore publishes a second
+event with the same id, and loses none.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ if TYPE_CHECKING:
     from bridge.jobs.receipt_calls import StatusPolling
     from bridge.ports import Publisher, Receipts
 
-#: Seconds between two looks at what is due.
+#: Seconds between two reads of the due receipts.
 POLL = 1.0
-#: Seconds for which what is taken is nobody else's, and those of them in which calls may run.
+#: Seconds of a receipt's lease, and the part of them in which calls may run.
 LEASE = 60.0
 CALLS = 45.0
-#: How much is taken at once: so many seconds' worth of calls, and never more than this.
+#: Receipts that are taken at once: the calls of so many seconds, up to the maximum.
 AHEAD = 10.0
 MOST = 100
-#: Seconds until the ledger is tried again after it failed, and until anything is after a mistake of ours.
+#: Seconds until the next attempt after the ledger failed, and after an unexpected exception.
 LEDGER_RETRY = 5.0
 CRASH_RETRY = 60.0
-#: Seconds that the broker may take to confirm what a round has told, and the same for a process on its way out.
+#: Seconds to wait for the broker's confirms of a round, and the same while the process stops.
 TIMEOUT = 10.0
 LAST_TIMEOUT = 1.0
 
@@ -52,24 +53,24 @@ _log = structlog.get_logger()
 
 
 def batch_of(per_second: float) -> int:
-    """Return how many receipts to take at once, at so many calls a second; 0 is any number."""
+    """Return how many receipts to take at once for a number of calls per second; 0 is no limit."""
     return min(MOST, math.ceil(per_second * AHEAD)) if per_second else MOST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollerRules:
-    """The rules by which receipts are asked for and published."""
+    """The rules for polling and publishing receipts."""
 
     #: `bridge.domain.events.outgoing_event` with its names.
     to_message: Callable[[Event], Outgoing]
     receipts: ReceiptRules
-    #: How many are taken from the ledger at once.
+    #: Number of receipts that are taken from the ledger at once.
     batch: int
     style: EventFormat
 
 
 class ReceiptPoller(StoreWorker["Receipts"]):
-    """Has a connection to the ledger of its own. What is not told at a stop another worker asks for."""
+    """Polls receipts, with a dedicated connection to the ledger. After a stop another worker polls the rest."""
 
     def __init__(
         self,
@@ -84,11 +85,11 @@ class ReceiptPoller(StoreWorker["Receipts"]):
         self._rules = rules
         self._clock = polling.clock
         self._metrics = polling.metrics
-        #: What the broker has confirmed: whose receipt, told by which event.
+        #: Confirmed receipts: the submission, and the id of its published event.
         self._confirmed: SimpleQueue[tuple[SubmissionId, str]] = SimpleQueue()
 
     def run_once(self) -> float:
-        """Ask for some of what is due; what was taken before a mistake of ours is taken again."""
+        """Poll some of the due receipts. Receipts that were taken before an exception are taken again."""
         try:
             return self.poll()
         except LedgerUnavailable as e:
@@ -97,10 +98,10 @@ class ReceiptPoller(StoreWorker["Receipts"]):
             return LEDGER_RETRY
 
     def poll(self) -> float:
-        """Ask for some of what is due, if it is time to; return the seconds until there may be more.
+        """Poll some of the due receipts if the rate limit allows it; return the seconds until the next attempt.
 
         Raises:
-            LedgerUnavailable: what was told may not be noted, and is told again.
+            LedgerUnavailable: published receipts may not be recorded, and are published again.
 
         """
         if self._polling.wait > POLL:
@@ -115,11 +116,11 @@ class ReceiptPoller(StoreWorker["Receipts"]):
         return self._round(receipts, receipts.take(now, now + LEASE, self._rules.batch))
 
     def _round(self, receipts: Receipts, taken: Sequence[PendingReceipt]) -> float:
-        """Ask for what was taken and tell what is known of it; the rest is due again when it says, or at once."""
+        """Poll the taken receipts and publish the known ones; the others become due at their next poll, or at once."""
         left = {_submission_id(pending.sent) for pending in taken}
         over = {_submission_id(pending.sent) for pending in taken if pending.published}
         asks: dict[SubmissionId, float] = {}
-        untold = 0
+        unconfirmed = 0
         until = self._clock.monotonic() + CALLS
         for pending, status in self._polling.answers(
             (one for one in taken if not one.published), until=until
@@ -128,7 +129,7 @@ class ReceiptPoller(StoreWorker["Receipts"]):
             if status is not None and status in TYPES:
                 if not self._publish(pending.sent, status):
                     break
-                untold += 1
+                unconfirmed += 1
             elif (again := next_ask(pending.sent_at, self._clock.now(), self._rules.receipts)) is not None:
                 asks[submission_id] = again
             else:
@@ -139,11 +140,11 @@ class ReceiptPoller(StoreWorker["Receipts"]):
         now = self._clock.now()
         receipts.postpone(asks | dict.fromkeys(left, now))
         receipts.end(over, (), now)
-        self._end_confirmed(receipts, untold)
+        self._end_confirmed(receipts, unconfirmed)
         return POLL if left else 0.0
 
     def _publish(self, sent: SentSubmission, status: str) -> bool:
-        """Have a receipt told; return whether the publisher takes it."""
+        """Publish a receipt; return whether the publisher accepts it."""
         event = receipt_event(sent, status, style=self._rules.style, now=self._clock.now())
         published = partial(self._confirmed.put, (_submission_id(sent), event.id))
         try:
@@ -161,7 +162,7 @@ class ReceiptPoller(StoreWorker["Receipts"]):
         return True
 
     def _end_confirmed(self, receipts: Receipts, number: int = 0) -> None:
-        """Wait for `number` confirms, not for ever, and end what is confirmed; what comes later is ended later."""
+        """Wait for `number` confirms up to a timeout, and end the confirmed ones; the next round ends the others."""
         confirmed: dict[SubmissionId, str] = {}
         started = self._clock.monotonic()
         while True:

@@ -1,4 +1,4 @@
-"""Keeps the provider's subscriptions as they are declared, on a thread of its own: no webhook's answer waits for it."""
+"""Subscription reconciler: makes the provider's subscriptions match the declared ones, on a background thread."""
 
 from __future__ import annotations
 
@@ -17,60 +17,60 @@ if TYPE_CHECKING:
     from bridge.ops.metrics import Metrics
     from bridge.ports import Notifying
 
-#: Seconds until what was made is looked at again: another ingest may have made the same.
+#: Seconds until created subscriptions are checked again: another ingest may have created the same ones.
 SOON = 5.0
-#: Seconds between two checks at least, however many cancellations come.
+#: Minimum seconds between two checks, regardless of the number of cancellations.
 PAUSE = 1.0
 
 
 class SubscriptionReconciler(BackgroundWorker):
-    """Checks at start, every so often, and when a subscription was cancelled.
+    """Checks at start, periodically, and when a subscription was cancelled.
 
-    The first check comes within a second, not at once, so that many ingests do not meet.
+    The first check has a random delay of up to a second, to spread ingests.
     """
 
     def __init__(self, account: Notifying, declared: Declared, *, interval: float, metrics: Metrics) -> None:
-        """Within `interval` seconds what vanished is there again, while the provider can be reached."""
+        """Create missing subscriptions within `interval` seconds, while the provider can be reached."""
         super().__init__("subscriptions", after=min(PAUSE, interval) * _chance())
         self._account = account
         self._declared = declared
         self._interval = interval
         self._metrics = metrics
         self._failures = 0
-        #: What the last check made.
+        #: The channels and subscriptions that the last check created.
         self._made: frozenset[tuple[str, str | None]] = frozenset()
-        self._state = (False, "not looked at yet")
+        self._state = (False, "not checked yet")
         metrics.subscriptions_declared.set(len(declared.targets))
-        # Until somebody has looked, nobody knows of any.
+        # Before the first check, all count as missing.
         metrics.subscriptions_missing.set(len(declared.targets))
 
     def reason(self) -> tuple[str, bool, str]:
-        """Return whether all is as declared, and if not, what is missing; for readiness to report."""
+        """Return whether all is as declared, with the missing subscriptions; for the readiness report."""
         return ("subscriptions", *self._state)
 
     def cancelled(self, event_id: str) -> None:
-        """Have everything checked at once: a notification says that a subscription was cancelled. From any thread."""
+        """Check at once, because a notification reports a cancelled subscription. From any thread."""
         self._log.warning("subscription.cancelled", event_id=event_id)
         self.wake()
 
     def run_once(self) -> float:
-        """Check; what comes right after a check waits a moment, however many cancellations come."""
+        """Check, and pause: cancellations that arrive right after a check wait for the pause."""
         wait = self._check()
         self.pause(min(PAUSE, wait))
         return max(0.0, wait - PAUSE)
 
     def close(self) -> None:
-        """Let go of the account."""
+        """Close the provider's client."""
         self._account.close()
 
     def _check(self) -> float:
-        """Make true what is not; return the seconds until the next check."""
+        """Create and remove as declared; return the seconds until the next check."""
         try:
             steps = sync(self._account, self._declared)
         except CpaasError as error:
             self._log.warning("subscription.check_failed", reason=str(error))
             return self._failed(f"the last check failed: {error}")
-        except Exception:  # noqa: BLE001 - whatever it is, the thread must go on
+        except Exception:  # noqa: BLE001 - the thread must continue after any error
             self._log.exception("subscription.check_failed")
             return self._failed("the last check failed unexpectedly")
         for step in steps:
@@ -91,11 +91,13 @@ class SubscriptionReconciler(BackgroundWorker):
         self._state = (True, f"{len(self._declared.targets)} as declared")
         soon = min(SOON, self._interval)
         if before & self._made:
-            # The provider may not show what it makes: at every check there would be one more.
-            self._log.warning("subscription.remade", hint="what the last check made was not there any more")
+            # If the provider does not list created subscriptions, every check would create another one.
+            self._log.warning(
+                "subscription.remade", hint="a subscription of the last check was missing again"
+            )
             return max(soon, self._backoff())
         self._failures = 0
-        # Early rather than late: what vanished right after this check is to be there again in time.
+        # Less than the interval, so that a subscription that vanishes now is created within the interval.
         return soon if made else self._interval * (0.7 + 0.2 * _chance())
 
     def _failed(self, why: str) -> float:
@@ -104,7 +106,7 @@ class SubscriptionReconciler(BackgroundWorker):
         return self._backoff()
 
     def _backoff(self) -> float:
-        """Return the seconds until the next try: about one, doubled each time, up to the interval."""
+        """Return the seconds until the next attempt: exponential back-off with jitter, up to the interval."""
         bound = min(self._interval, 2.0 ** min(self._failures, 30))
         self._failures += 1
         return bound * (0.5 + 0.5 * _chance())
@@ -123,7 +125,7 @@ class SubscriptionReconciler(BackgroundWorker):
 
 
 def _is_missing(step: Step) -> bool:
-    """Whether something could not be made; what could not be removed has an id."""
+    """Whether the step failed to create something; a failed removal has an id."""
     return step.action == "fail" and step.id is None
 
 

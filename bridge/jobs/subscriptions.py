@@ -1,4 +1,4 @@
-"""Makes the provider's channels and subscriptions what configuration says."""
+"""Synchronization of the provider's channels and subscriptions with the configuration."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 class NotAsAsked(BridgeError):
-    """The provider made something that would not be known as ours again; it was taken back."""
+    """The provider created something other than requested, which could not be recognized later; it was deleted."""
 
 
 def read_state(account: Notifying) -> Present:
-    """Return what the provider has.
+    """Return the provider's channels and subscriptions.
 
     Raises:
         CpaasError: see `bridge.ports.provider_errors`.
@@ -44,14 +44,15 @@ def read_state(account: Notifying) -> Present:
 def sync(
     account: Notifying, declared: Declared, *, prune: bool = False, progress: Progress = unwatched
 ) -> tuple[Step, ...]:
-    """Make what is missing, remove what can go, and return what was done and what stays; `progress` counts steps.
+    """Create what is missing, remove what is obsolete, and return all steps, also the kept; `progress` counts steps.
 
-    What the provider refuses is a step that failed, and costs nothing else. Several may do this at once: what two of
-    them made is looked at again, and both keep the same. What the provider then lists otherwise than it was asked for
-    is taken back and failed, too: nobody would know it again, and each sync would make another.
+    A step that the provider refuses fails, and the others continue. Several processes may sync at once: the state is
+    read again after the creation, and all of them keep the same duplicate. If the provider lists a created channel or
+    subscription differently than requested, it is deleted and its step fails: it could not be recognized later, and
+    each sync would create another one.
 
     Raises:
-        CpaasError: the provider can't be used; what was done until then stays.
+        CpaasError: the provider can't be used; completed steps stay.
 
     """
     steps = plan(declared, present := read_state(account), prune=prune)
@@ -68,10 +69,10 @@ def sync(
 
 
 def channel_of(account: Notifying, declared: Declared, present: Sequence[Channel]) -> Channel:
-    """Return the channel to use of those that are `present`, or a new one where there is none.
+    """Return the channel to use of those that are `present`, or a new one if none matches.
 
     Raises:
-        NotAsAsked: the provider shows it otherwise than it was asked for.
+        NotAsAsked: the provider lists the channel differently than requested.
         CpaasError: see `bridge.ports.provider_errors`.
 
     """
@@ -81,14 +82,14 @@ def channel_of(account: Notifying, declared: Declared, present: Sequence[Channel
     made = account.channels.create(webhook_url=declared.webhook_url, authorization=declared.authorization)
     if right_channel(declared, [made]) is None:
         account.channels.delete(made.id)
-        raise NotAsAsked("the provider shows the channel otherwise than it was asked for")
+        raise NotAsAsked("the provider shows the channel differently than requested")
     return made
 
 
 def _make(
     account: Notifying, declared: Declared, present: Present, steps: tuple[Step, ...], progress: Progress
 ) -> tuple[str | None, list[Step]]:
-    """Make what is missing; return the callback of the channel that is used, and what is kept, made or failed."""
+    """Create what is missing; return the callback of the used channel, and the kept, created and failed steps."""
     callback, done = None, []
     for position, step in enumerate(steps):
         progress(position, len(steps))
@@ -114,21 +115,21 @@ def _subscribe(account: Notifying, declared: Declared, callback: str | None, ste
         made = account.subscriptions.create(notify=callback, number=step.number)
         if not is_as_asked(declared, made, notify=callback, number=step.number):
             account.subscriptions.delete(made.id)
-            return replace(step, action="fail", why="the provider made another one than was asked for")
+            return replace(step, action="fail", why="the provider created a different one than requested")
     except CallRefused as error:
         return replace(step, action="fail", why=str(error))
     return replace(step, id=made.id, number=number_of(made))
 
 
 def _take_back(account: Notifying, step: Step) -> Step:
-    """Remove what the step made, and return it failed: as something that there is not, whether it could be or not."""
+    """Remove what the step created, and return the step as failed, without an id, even if the removal failed."""
     removed = _remove(account, replace(step, action="remove"))
-    why = removed.why if removed.action == "fail" else "the provider lists it otherwise than it was asked for"
+    why = removed.why if removed.action == "fail" else "the provider lists it differently than requested"
     return replace(step, action="fail", id=None, why=why)
 
 
 def _remove(account: Notifying, step: Step) -> Step:
-    """Remove what the step says, if it does."""
+    """Carry out the step if it is a removal."""
     if step.action != "remove" or step.id is None:
         return step
     things = account.channels if step.what == "channel" else account.subscriptions

@@ -210,7 +210,7 @@ def test_unrecognizable_subscription_is_deleted_by_every_sync(
 
     assert [len(provider.channels.kept), len(provider.subscriptions.kept)] == [channels, 0]
     assert [step.what for step in failed] == ["channel", "subscription", "subscription"][channels:]
-    assert {step.why for step in failed} == {"the provider lists it otherwise than it was asked for"}
+    assert {step.why for step in failed} == {"the provider lists it differently than requested"}
     assert {step.id for step in failed} == {None}
 
 
