@@ -199,7 +199,7 @@ def test_unrecognizable_subscription_is_missing_and_not_duplicated(
     assert [len(account.channels.kept), len(account.subscriptions.kept)] == [0, 0]
     assert waits[-1] >= 150
     assert watch.reason()[1] is False
-    assert "the provider lists it otherwise" in watch.reason()[2]
+    assert "the provider lists it differently" in watch.reason()[2]
     assert sample(metrics, "subscriptions_missing") == 1
     assert not [line for line in lines if "hunter2" in str(line)]
 
