@@ -179,7 +179,7 @@ class Job:
         del self.unconfirmed[:count]
 
 
-class Model:
+class DeliveryModel:
     """Two commands with one text to one number, the first also to another number, and many other texts to it."""
 
     def __init__(

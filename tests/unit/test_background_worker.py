@@ -206,13 +206,13 @@ def test_warning_that_repeats_is_logged_once_a_minute() -> None:
     assert [line["event"] for line in lines] == ["ledger.unavailable"]
 
 
-class Store:
+class CountingStore:
     """Counts."""
 
     def __init__(self) -> None:
         self.opened = self.closed = 0
 
-    def __call__(self) -> Store:
+    def __call__(self) -> CountingStore:
         self.opened += 1
         return self
 
@@ -220,7 +220,7 @@ class Store:
         self.closed += 1
 
 
-class StoreJob(StoreWorker[Store]):
+class StoreJob(StoreWorker[CountingStore]):
     """Uses its store in each round."""
 
     def run_once(self) -> float | None:
@@ -229,7 +229,7 @@ class StoreJob(StoreWorker[Store]):
 
 
 def test_store_is_opened_on_first_use_and_reused_until_closed() -> None:
-    store = Store()
+    store = CountingStore()
     job = StoreJob("job", store)
 
     assert store.opened == 0
@@ -246,7 +246,7 @@ def test_store_is_opened_on_first_use_and_reused_until_closed() -> None:
 
 
 def test_thread_closes_its_store_at_its_end() -> None:
-    store = Store()
+    store = CountingStore()
     job = StoreJob("job", store)
     job.start()
     wait_until(lambda: store.opened == 1)

@@ -74,7 +74,7 @@ class Archive:
         return messages, self.complete
 
 
-class Model:
+class BackfillModel:
     def __init__(self) -> None:
         self.archive, self.memory, self.clock = Archive(), MemorySeen(), HandClock()
         self.published: list[Event] = []
@@ -107,11 +107,11 @@ class Model:
 
 
 @pytest.fixture
-def model() -> Model:
-    return Model()
+def model() -> BackfillModel:
+    return BackfillModel()
 
 
-def test_backfilled_message_is_the_same_event_as_from_its_webhook(model: Model) -> None:
+def test_backfilled_message_is_the_same_event_as_from_its_webhook(model: BackfillModel) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
     caught = model.run()
     (event,) = model.published
@@ -127,7 +127,9 @@ def test_backfilled_message_is_the_same_event_as_from_its_webhook(model: Model) 
     assert (caught.recovered, caught.whole) == (1, True)
 
 
-def test_lost_message_is_found_before_delivered_ones_and_none_is_published_twice(model: Model) -> None:
+def test_lost_message_is_found_before_delivered_ones_and_none_is_published_twice(
+    model: BackfillModel,
+) -> None:
     names = ["m1", "lost", "m3", "m4"]
     model.memory.note([inbound_id(name) for name in names if name != "lost"], NOW)
     model.archive.kept = {
@@ -140,7 +142,7 @@ def test_lost_message_is_found_before_delivered_ones_and_none_is_published_twice
     assert again.recovered == 0
 
 
-def brought(model: Model, **fields: Any) -> None:
+def brought(model: BackfillModel, **fields: Any) -> None:
     """Let a webhook deliver a message with the id m1."""
     body = json.dumps(inbound("m1", **fields)).encode()
     event = to_event(parse_notification(body), source="/sms-bridge/sms", time=NOW)
@@ -148,7 +150,7 @@ def brought(model: Model, **fields: Any) -> None:
 
 
 def test_message_altered_in_the_history_is_the_one_of_its_webhook(
-    model: Model,
+    model: BackfillModel,
 ) -> None:
     brought(model, text="Price: 5\u00a0EUR", destinationAddress="16137001234")
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 100, text="Price: 5 EUR")]}
@@ -156,7 +158,7 @@ def test_message_altered_in_the_history_is_the_one_of_its_webhook(
     assert model.run().recovered == 0
 
 
-def test_two_messages_of_one_id_are_distinguished_when_the_history_shows_both(model: Model) -> None:
+def test_two_messages_of_one_id_are_distinguished_when_the_history_shows_both(model: BackfillModel) -> None:
     brought(model, text="one")
     model.archive.kept = {
         Thread(): [
@@ -176,7 +178,7 @@ def test_two_messages_of_one_id_are_distinguished_when_the_history_shows_both(mo
     }
 
 
-def test_dated_inbound_messages_alone_are_published_oldest_first(model: Model) -> None:
+def test_dated_inbound_messages_alone_are_published_oldest_first(model: BackfillModel) -> None:
     model.archive.kept = {
         Thread(): [
             Message(message_id="second", at=NOW - 110),
@@ -195,7 +197,7 @@ def test_dated_inbound_messages_alone_are_published_oldest_first(model: Model) -
 
 
 def test_backfill_resumes_from_the_watermark_minus_overlap_also_for_new_numbers_and_threads(
-    model: Model,
+    model: BackfillModel,
 ) -> None:
     model.run()
     model.clock.wall += 10 * DAY
@@ -212,7 +214,7 @@ def test_backfill_resumes_from_the_watermark_minus_overlap_also_for_new_numbers_
     assert caught.whole
 
 
-def test_incompletely_read_number_keeps_its_watermark_and_others_advance(model: Model) -> None:
+def test_incompletely_read_number_keeps_its_watermark_and_others_advance(model: BackfillModel) -> None:
     model.run()
     start = model.clock.now() - GRACE
     model.clock.wall += DAY
@@ -231,7 +233,7 @@ def test_incompletely_read_number_keeps_its_watermark_and_others_advance(model: 
 
 
 @pytest.mark.parametrize("lacking", ["listed", "complete"])
-def test_incomplete_history_holds_the_watermark(model: Model, lacking: str) -> None:
+def test_incomplete_history_holds_the_watermark(model: BackfillModel, lacking: str) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
     setattr(model.archive, lacking, False)
     caught = model.run()
@@ -241,7 +243,7 @@ def test_incomplete_history_holds_the_watermark(model: Model, lacking: str) -> N
     assert model.memory.watermarks().get(OURS, NOW - DAY) == NOW - DAY
 
 
-def test_event_that_is_not_durable_is_not_noted_and_does_not_move_the_watermark(model: Model) -> None:
+def test_event_that_is_not_durable_is_not_noted_and_does_not_move_the_watermark(model: BackfillModel) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
     model.durable = False
     caught = model.run()
@@ -252,7 +254,7 @@ def test_event_that_is_not_durable_is_not_noted_and_does_not_move_the_watermark(
     assert model.ids() == ["m1"]
 
 
-def test_watermark_from_a_clock_set_ahead_hides_nothing(model: Model) -> None:
+def test_watermark_from_a_clock_set_ahead_hides_nothing(model: BackfillModel) -> None:
     model.clock.wall += 365 * DAY
     model.run()
     model.clock.wall = NOW
@@ -262,7 +264,7 @@ def test_watermark_from_a_clock_set_ahead_hides_nothing(model: Model) -> None:
     assert model.ids() == ["m1"]
 
 
-def test_message_delivered_by_webhook_during_a_backfill_is_not_published_again(model: Model) -> None:
+def test_message_delivered_by_webhook_during_a_backfill_is_not_published_again(model: BackfillModel) -> None:
     model.archive.kept = {
         Thread(): [Message(message_id=f"m{number}", at=NOW - 900 + number) for number in range(4)]
     }
@@ -273,7 +275,7 @@ def test_message_delivered_by_webhook_during_a_backfill_is_not_published_again(m
     assert (caught.recovered, caught.refused, caught.whole) == (2, 0, True)
 
 
-def test_message_already_published_is_not_counted_as_recovered(model: Model) -> None:
+def test_message_already_published_is_not_counted_as_recovered(model: BackfillModel) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 900)]}
     catch_up = model.catch_up(lambda _: NotificationResult.REPEATED)
     caught = catch_up.run()
@@ -282,7 +284,7 @@ def test_message_already_published_is_not_counted_as_recovered(model: Model) -> 
     assert model.memory.known([inbound_id("m1")])
 
 
-def test_recent_message_is_left_to_its_webhook_until_that_is_overdue(model: Model) -> None:
+def test_recent_message_is_left_to_its_webhook_until_that_is_overdue(model: BackfillModel) -> None:
     model.memory.note([inbound_id("brought")], NOW)
     model.archive.kept = {
         Thread(): [
@@ -302,13 +304,13 @@ def test_recent_message_is_left_to_its_webhook_until_that_is_overdue(model: Mode
     assert (later.recovered, later.young) == (2, 0)
 
 
-def test_recent_message_is_published_when_a_start_time_is_given(model: Model) -> None:
+def test_recent_message_is_published_when_a_start_time_is_given(model: BackfillModel) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 1)]}
 
     assert (model.run(since=NOW - 60).young, model.ids()) == (0, ["m1"])
 
 
-def test_single_round_is_repeated_once_for_messages_that_were_too_recent(model: Model) -> None:
+def test_single_round_is_repeated_once_for_messages_that_were_too_recent(model: BackfillModel) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW)]}
     catch_up = model.catch_up(lambda _: NotificationResult.PUBLISHED)
     catching_up = CatchingUp(catch_up, at_start=True, interval=0, grace=0.01)
@@ -318,7 +320,7 @@ def test_single_round_is_repeated_once_for_messages_that_were_too_recent(model: 
     assert (len(model.archive.read), catching_up._thread.is_alive()) == (2, False)
 
 
-def test_unexpected_exception_is_logged_and_the_next_round_runs(model: Model) -> None:
+def test_unexpected_exception_is_logged_and_the_next_round_runs(model: BackfillModel) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 900)]}
     mistakes = [TypeError("a mistake of ours")]
 
@@ -362,7 +364,7 @@ def test_empty_listed_thread_that_is_not_found_is_complete() -> None:
     assert read == ((), True)
 
 
-def test_dry_run_changes_nothing(model: Model) -> None:
+def test_dry_run_changes_nothing(model: BackfillModel) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
     caught = model.run(dry_run=True)
 
@@ -370,7 +372,7 @@ def test_dry_run_changes_nothing(model: Model) -> None:
     assert model.run().recovered == 1
 
 
-def test_start_time_reaches_further_back_but_not_beyond_the_retention(model: Model) -> None:
+def test_start_time_reaches_further_back_but_not_beyond_the_retention(model: BackfillModel) -> None:
     model.archive.kept = {
         Thread(): [
             Message(message_id="a week", at=NOW - 7 * DAY),

@@ -37,7 +37,7 @@ NOW = 1_700_000_000.0
 NEVER = 1e12
 
 
-class Provider:
+class GatewaySetup:
     """A simulator, a gateway to it, and a client that controls it."""
 
     def __init__(self, gateway: CpaasGateway, client: Client, clock: HandClock) -> None:
@@ -60,25 +60,25 @@ def ids(reading: HistoryExtract) -> list[str]:
 
 
 @contextmanager
-def provider(cap: int = 0, **settings: object) -> Iterator[Provider]:
+def provider(cap: int = 0, **settings: object) -> Iterator[GatewaySetup]:
     clock = HandClock(NOW)
     with (
         Simulator(SimulatorSettings.model_validate(settings), clock=clock) as simulator,
         Client(simulator.url) as client,
     ):
         calls = CpaasClient(account(simulator.url), SystemClock(), ONCE, threading.Event())
-        yield Provider(CpaasGateway(calls, clock, cap), client, clock)
+        yield GatewaySetup(CpaasGateway(calls, clock, cap), client, clock)
         calls.close()
 
 
 @pytest.fixture
-def it() -> Iterator[Provider]:
+def it() -> Iterator[GatewaySetup]:
     with provider() as given:
         yield given
 
 
 @pytest.mark.parametrize("sender", [NUMBER, "default"])
-def test_history_has_sent_messages_with_all_identifying_fields(it: Provider, sender: str) -> None:
+def test_history_has_sent_messages_with_all_identifying_fields(it: GatewaySetup, sender: str) -> None:
     sent = it.gateway.send(ours(sender, "h\u00e9"), until=NEVER)
     [found] = it.look_up(ours(sender)).messages
 
@@ -99,7 +99,7 @@ def test_times_are_seconds_for_each_unit_of_the_provider(units: str) -> None:
 
 
 @pytest.mark.parametrize("sender", [NUMBER, "default"])
-def test_pair_without_messages_has_a_complete_empty_history(it: Provider, sender: str) -> None:
+def test_pair_without_messages_has_a_complete_empty_history(it: GatewaySetup, sender: str) -> None:
     reading = it.look_up(ours(sender))
 
     assert (reading.messages, reading.complete, reading.oldest_at) == ((), True, None)
@@ -107,7 +107,7 @@ def test_pair_without_messages_has_a_complete_empty_history(it: Provider, sender
 
 
 def test_own_number_reads_its_thread_and_default_reads_all_threads_of_the_destination(
-    it: Provider,
+    it: GatewaySetup,
 ) -> None:
     it.client.send("one", sender=NUMBER)
     it.client.send("two", sender=OTHER)
@@ -134,7 +134,7 @@ def test_message_with_an_id_too_long_for_the_ledger_is_not_identifiable(message_
     assert _evidence(message, REMOTE) is None
 
 
-def test_inbound_messages_are_no_evidence_but_show_how_far_back_the_history_goes(it: Provider) -> None:
+def test_inbound_messages_are_no_evidence_but_show_how_far_back_the_history_goes(it: GatewaySetup) -> None:
     it.client.control("inbound", {"from": REMOTE, "to": NUMBER, "message": "hi"})
     it.clock.pass_by(60)
     it.client.send("hi")
@@ -164,7 +164,7 @@ def test_message_shows_once_the_provider_shows_it() -> None:
 
 
 @pytest.mark.parametrize("fault", [{"name": "status", "status": 500}, {"name": "drop"}])
-def test_unavailable_history_gives_no_result(it: Provider, fault: dict[str, object]) -> None:
+def test_unavailable_history_gives_no_result(it: GatewaySetup, fault: dict[str, object]) -> None:
     it.client.control("settings", {"failing": {"history": fault}})
 
     assert it.gateway.look_up(ours(), window=None, until=NEVER) is None
@@ -175,16 +175,16 @@ def test_unavailable_history_gives_no_result(it: Provider, fault: dict[str, obje
     assert it.look_up().complete
 
 
-def test_lookup_past_its_deadline_gives_no_result(it: Provider) -> None:
+def test_lookup_past_its_deadline_gives_no_result(it: GatewaySetup) -> None:
     assert it.gateway.look_up(ours(), window=None, until=0.0) is None
 
 
-def test_probe_sends_nothing(it: Provider) -> None:
+def test_probe_sends_nothing(it: GatewaySetup) -> None:
     assert it.gateway.probe(until=NEVER)
     assert it.client.journal() == []
 
 
-def test_send_returns_its_result(it: Provider) -> None:
+def test_send_returns_its_result(it: GatewaySetup) -> None:
     it.client.control("faults", [{"name": "accept-drop"}])
 
     assert isinstance(it.gateway.send(ours(), until=NEVER).answer, Ambiguous)
@@ -281,7 +281,7 @@ def looked_at_account(
         return reading, len(it.server.requests)
 
 
-def test_messages_of_the_account_are_counted_when_a_thread_alone_is_not_conclusive(it: Provider) -> None:
+def test_messages_of_the_account_are_counted_when_a_thread_alone_is_not_conclusive(it: GatewaySetup) -> None:
     it.client.send("one", to="+16131119999")
     it.client.send("two", to="+16131119999")
     it.client.send("three", sender=OTHER)
@@ -290,11 +290,11 @@ def test_messages_of_the_account_are_counted_when_a_thread_alone_is_not_conclusi
     assert (reading.messages, reading.total, reading.complete) == ((), 3, True)
 
 
-def test_account_without_messages_has_an_empty_history(it: Provider) -> None:
+def test_account_without_messages_has_an_empty_history(it: GatewaySetup) -> None:
     assert it.look_up(window=WINDOW).total == 0
 
 
-def lookup_result(it: Provider, cap: int, sender: str = NUMBER) -> LookupResult:
+def lookup_result(it: GatewaySetup, cap: int, sender: str = NUMBER) -> LookupResult:
     """Look up an attempt that began and ended at `NOW`, and return the result a minute later."""
     rules = ReconcileRules(history_cap=cap)
     it.clock.pass_by(61)
@@ -328,7 +328,7 @@ def test_message_that_a_full_account_has_lost_does_not_count_as_never_sent() -> 
 
 
 def test_first_message_to_a_number_is_certainly_unsent_on_an_account_below_its_cap(
-    it: Provider,
+    it: GatewaySetup,
 ) -> None:
     for number in range(3):
         it.client.send("other", to=f"+1613111000{number}")

@@ -17,7 +17,6 @@ from bridge.domain.match_keys import match_key, match_key_of, text_key
 from bridge.domain.notification_events import evidence_of
 from bridge.domain.notifications import parse_notification
 from bridge.ingest.evidence_writer import EvidenceWriter
-from bridge.ops.metrics import Metrics
 from bridge.ports import ChangeRefused, LedgerUnavailable
 from tests.fakes.ledger import MemoryLedger
 from tests.harness.waiting import wait_until
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.domain.ledger import Change
+    from bridge.ops.metrics import Metrics
     from bridge.ports import Ledger
 
 SENT_AT = 1_525_895_987.0
@@ -212,11 +212,6 @@ def sight(message_id: str) -> Evidence:
         text_key=b"",
         sent_at=SENT_AT,
     )
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics(version="0")
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ NOW = 1_800_000_000.0
 STYLE = EventFormat(source="/sms-bridge/sms")
 
 
-class Model:
+class GiveUpModel:
     """A ledger and a provider; each delivery has a separate worker."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ def delivered(message: Outgoing) -> Delivery:
 def test_unsent_command_that_the_broker_gives_up_has_one_outcome_and_is_dead_lettered(
     reason: str, outcome: str
 ) -> None:
-    model = Model()
+    model = GiveUpModel()
     event, letter = model.deliver(given_up(reason, send_at=rfc3339(time.time() + 3600)))
     again, _ = model.deliver(given_up(reason))
 
@@ -87,7 +87,7 @@ def test_unsent_command_that_the_broker_gives_up_has_one_outcome_and_is_dead_let
 
 
 def test_replay_sends_a_command_that_expired_in_the_broker() -> None:
-    model = Model()
+    model = GiveUpModel()
     _, letter = model.deliver(given_up("expired"))
     read_back = read_letter(delivered(letter), rules=RULES, now=NOW)
     copy = replay_of(read_back, exchange="sms.commands", routing_key="send", resend=False)
@@ -99,7 +99,7 @@ def test_replay_sends_a_command_that_expired_in_the_broker() -> None:
 
 
 def test_sent_command_stays_sent_when_its_redelivery_is_given_up() -> None:
-    model = Model()
+    model = GiveUpModel()
     (sent,) = model.deliver(Delivery(body_of("a"), tag=(1, 1)))
     (again,) = model.deliver(given_up("expired"))
 
@@ -168,7 +168,7 @@ def test_copy_has_the_reason_of_the_give_up_and_a_client_cannot_forge_it() -> No
 
 @pytest.mark.parametrize("body", [body_of("a", send_at="tomorrow"), b"no command", b"{}"])
 def test_moved_dead_letter_returns_with_a_hint_for_its_replay(body: bytes) -> None:
-    model = Model()
+    model = GiveUpModel()
     event, letter = model.deliver(Delivery(body, tag=(1, 1), headers={"own": "yes"}))
     (returned,) = model.deliver(delivered(letter))
     (line,) = [line for line in model.logs if line["event"] == "dead_letter.returned"]
@@ -181,7 +181,7 @@ def test_moved_dead_letter_returns_with_a_hint_for_its_replay(body: bytes) -> No
 
 
 def test_moved_letter_of_a_command_without_an_id_is_not_sent() -> None:
-    model = Model()
+    model = GiveUpModel()
     allowed = {"commands": {"allow_missing_id": True}}
     nameless = body_of("a").replace(b'"id": "a", ', b"")
     _, letter = model.deliver(Delivery(nameless, tag=(1, 1), redelivered=True, given_up="expired"), **allowed)
@@ -193,7 +193,7 @@ def test_moved_letter_of_a_command_without_an_id_is_not_sent() -> None:
 
 
 def test_new_command_with_the_copied_headers_of_a_letter_is_sent() -> None:
-    model = Model()
+    model = GiveUpModel()
     _, letter = model.deliver(given_up("expired"))
     (sent,) = model.deliver(replace(delivered(letter), body=body_of("b")))
 

@@ -20,6 +20,7 @@ from bridge.ingest.notification import NotificationRules
 from bridge.ingest.report import NotificationReport
 from bridge.ops.metrics import Metrics
 from bridge.ports.http_results import NotificationResult
+from tests.fakes.clock import HandClock
 from tests.fakes.memory import FakeMemory
 from tests.fakes.publisher import FakePublisher
 from tests.harness.commands import NOW
@@ -43,19 +44,6 @@ INBOUND = (
 )
 
 
-class HandClock:
-    """A manual clock."""
-
-    def __init__(self) -> None:
-        self.time = 1_800_000_000.0
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
-
-
 @pytest.fixture
 def clock() -> HandClock:
     return HandClock()
@@ -66,11 +54,6 @@ def publisher() -> Iterator[FakePublisher]:
     fake = FakePublisher()
     yield fake
     fake.close()
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics(version="0.0.0")
 
 
 def make_ingest(
@@ -429,7 +412,7 @@ def test_refused_requests_are_all_counted_and_logged_once_a_minute_for_each_stat
     with capture_logs() as lines:
         for status in (401, 401, 413, 401):
             report.refused(status, "203.0.113.7")
-        clock.time += 60
+        clock.pass_by(60)
         report.refused(401)
 
     assert [(line["status"], line["client"]) for line in lines] == [

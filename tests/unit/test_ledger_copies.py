@@ -30,7 +30,7 @@ class Killed(Exception):
     """The process ends."""
 
 
-class Model:
+class BrokerModel:
     """The broker's exchanges, with their arguments; and the process that changes things until it is killed."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Model:
 class Channel:
     """As py-amqp does."""
 
-    def __init__(self, model: Model, connection: object) -> None:
+    def __init__(self, model: BrokerModel, connection: object) -> None:
         self._model = model
         self.connection = connection
         self.is_open = True
@@ -102,7 +102,7 @@ class Channel:
         """Nothing is left open."""
 
 
-def broker_of(model: Model) -> Any:
+def broker_of(model: BrokerModel) -> Any:
     connection = SimpleNamespace()
     connection.channel = lambda: Channel(model, connection)
     return SimpleNamespace(connection=connection, channel=connection.channel)
@@ -112,7 +112,7 @@ def broker_of(model: Model) -> Any:
 class Copy:
     """A server with a copy of the ledger."""
 
-    model: Model
+    model: BrokerModel
     own: Lineage
     identity: str = "ledger"
     remembered: Remembered | None = None
@@ -166,7 +166,7 @@ class Cluster:
     """Servers, workers that start and stop, and an operator."""
 
     def __init__(self) -> None:
-        self.model = Model()
+        self.model = BrokerModel()
         self.newest = Copy(self.model, FIRST, remembered=Remembered(FIRST, is_marked=True))
         self.copies = [self.newest]
         self._systems = 0

@@ -12,7 +12,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from bridge.domain.ledger import NewVersion
 from bridge.domain.outcomes import Outcome
 from tests.unit.altered_texts import KNOWN, UNKNOWN
-from tests.unit.delivery_model import AMBIGUOUS, LOST, PLANS, SENT, SETTLE, TOO_LATE, UNSENT, Model, Plan
+from tests.unit.delivery_model import (
+    AMBIGUOUS,
+    LOST,
+    PLANS,
+    SENT,
+    SETTLE,
+    TOO_LATE,
+    UNSENT,
+    DeliveryModel,
+    Plan,
+)
 
 _PICK = st.integers(0, 5)
 
@@ -20,7 +30,7 @@ _PICK = st.integers(0, 5)
 class Sending(RuleBasedStateMachine):
     """Commands that are delivered repeatedly, with faults of workers and provider."""
 
-    model: Model
+    model: DeliveryModel
 
     @initialize(
         twins=st.booleans(),
@@ -41,7 +51,7 @@ class Sending(RuleBasedStateMachine):
         crowd: int,
         restores: bool,
     ) -> None:
-        self.model = Model(
+        self.model = DeliveryModel(
             twins=twins, times=times, park=park, limits=limits, alteration=alteration, crowd=crowd
         )
         self.plans = [*PLANS, TOO_LATE] if park else PLANS
@@ -134,14 +144,14 @@ TestSending = Sending.TestCase
 TestSending.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
-def walk(seed: int, steps: int = 40, *, restores: bool = False) -> Model:  # noqa: C901 - a table of what may happen next
+def walk(seed: int, steps: int = 40, *, restores: bool = False) -> DeliveryModel:  # noqa: C901 - a table of what may happen next
     """Take a random walk; many short walks find more than few long ones."""
     chance = random.Random(seed)
     park = chance.random() < 0.2
     plans = [*PLANS, TOO_LATE] if park else PLANS
     times, limits = chance.random() < 0.2, chance.random() < 0.2
     moves = not times and not limits and chance.random() < 0.5 and not restores
-    model = Model(
+    model = DeliveryModel(
         # Of two identical submissions, one lost and one not, either may be taken for the other; so no others.
         twins=chance.random() < 0.5 and not restores,
         times=times,
@@ -183,7 +193,7 @@ def walk(seed: int, steps: int = 40, *, restores: bool = False) -> Model:  # noq
     return model
 
 
-def save_or_restore(model: Model, chance: random.Random) -> None:
+def save_or_restore(model: DeliveryModel, chance: random.Random) -> None:
     """Restore an earlier state of the ledger at times, and let publishers repeat lost commands."""
     roll = chance.random()
     if roll < 0.05:
@@ -206,7 +216,7 @@ def test_each_submission_is_sent_and_published_as_specified_under_any_faults(hun
         walk(seed).settle()
 
 
-def outcomes(model: Model) -> dict[tuple[str, int], Outcome]:
+def outcomes(model: DeliveryModel) -> dict[tuple[str, int], Outcome]:
     """Return the last outcome of each submission."""
     return {
         (submission_id.command_id, submission_id.index): outcome
@@ -215,7 +225,7 @@ def outcomes(model: Model) -> dict[tuple[str, int], Outcome]:
 
 
 def test_outcome_recorded_by_another_before_the_reschedule_is_published_by_the_copy() -> None:
-    model = Model()
+    model = DeliveryModel()
     zombie = model.take(model.queue.pop())
     model.advance(zombie, 1)
     model.cut_off(zombie)
@@ -233,7 +243,7 @@ def test_outcome_recorded_by_another_before_the_reschedule_is_published_by_the_c
 
 
 def test_interrupted_reschedule_leaves_no_submission_without_a_delivery() -> None:
-    model = Model()
+    model = DeliveryModel()
     model.plans = [UNSENT] * 2
     model.advance(model.take(model.queue.pop()))
     model.now += 1.0
@@ -249,7 +259,7 @@ def test_interrupted_reschedule_leaves_no_submission_without_a_delivery() -> Non
 
 
 def test_late_response_without_a_claim_keeps_the_message_for_its_submission() -> None:
-    model = Model(twins=True)
+    model = DeliveryModel(twins=True)
     zombie = model.take(model.queue.pop(0))
     model.plans = [Plan(accepts=True, lag=SETTLE)]
     model.advance(zombie, 2)
@@ -269,7 +279,7 @@ def test_late_response_without_a_claim_keeps_the_message_for_its_submission() ->
 
 
 def test_dead_letter_replayed_twice_is_sent_once() -> None:
-    model = Model(park=True)
+    model = DeliveryModel(park=True)
     model.plans = [Plan(answer=AMBIGUOUS)] * 2
     model.settle_plans()
 
@@ -283,7 +293,7 @@ def test_dead_letter_replayed_twice_is_sent_once() -> None:
 
 
 def test_replayed_unknown_is_looked_up_first_and_resent_only_on_request() -> None:
-    model = Model(park=True)
+    model = DeliveryModel(park=True)
     model.plans = [TOO_LATE, Plan(answer=AMBIGUOUS)]
     model.settle_plans()
     for event_id in model.dead_letters:
@@ -296,7 +306,7 @@ def test_replayed_unknown_is_looked_up_first_and_resent_only_on_request() -> Non
 
 
 def test_command_that_crashes_workers_repeatedly_is_given_up() -> None:
-    model = Model()
+    model = DeliveryModel()
     for _ in range(3):
         model.plans = [LOST]
         job = model.take(model.queue.pop(0))
@@ -310,7 +320,7 @@ def test_command_that_crashes_workers_repeatedly_is_given_up() -> None:
 
 
 def test_identical_submissions_in_doubt_do_not_take_each_others_late_message() -> None:
-    model = Model(twins=True)
+    model = DeliveryModel(twins=True)
     first, second = model.queue
     model.queue.clear()
     model.plans = [LOST]
@@ -328,7 +338,7 @@ def test_identical_submissions_in_doubt_do_not_take_each_others_late_message() -
 
 
 def test_message_of_an_unrecorded_call_is_left_to_that_call() -> None:
-    model = Model(twins=True)
+    model = DeliveryModel(twins=True)
     first, second = model.queue
     model.queue.clear()
     model.plans = [Plan(answer=AMBIGUOUS)]

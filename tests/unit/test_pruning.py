@@ -11,7 +11,7 @@ from tests.fakes.clock import HandClock
 from tests.harness.waiting import wait_until
 
 
-class Ledger:
+class PrunedLedger:
     """A store that returns the test's numbers, one a call, then 0; it raises an error among them."""
 
     def __init__(self, *gives: int | Exception) -> None:
@@ -27,7 +27,7 @@ class Ledger:
 
 
 def test_round_continues_until_nothing_is_left_and_the_next_one_follows() -> None:
-    ledger, clock = Ledger(200, 200, 7), SystemClock()
+    ledger, clock = PrunedLedger(200, 200, 7), SystemClock()
     pruner = Pruner(ledger.prune, 1000.0, clock, every=0.05, pause=0.0)
     pruner.start()
     wait_until(lambda: len(ledger.asked) >= 6, what="a second round")
@@ -39,7 +39,7 @@ def test_round_continues_until_nothing_is_left_and_the_next_one_follows() -> Non
 
 
 def test_clock_set_far_ahead_prunes_nothing_too_early() -> None:
-    ledger, clock = Ledger(), HandClock()
+    ledger, clock = PrunedLedger(), HandClock()
     pruner = Pruner(ledger.prune, 1000.0, clock, every=0.01, pause=0.0)
     clock.wall += 10 * 366 * 86400
     pruner.start()
@@ -50,7 +50,7 @@ def test_clock_set_far_ahead_prunes_nothing_too_early() -> None:
 
 
 def test_pruning_retries_an_unavailable_ledger_in_the_next_round() -> None:
-    ledger = Ledger(LedgerUnavailable("locked"), 3)
+    ledger = PrunedLedger(LedgerUnavailable("locked"), 3)
     pruner = Pruner(ledger.prune, 1.0, SystemClock(), every=0.01, pause=0.0)
     pruner.start()
     wait_until(lambda: len(ledger.asked) >= 3, what="the next round")

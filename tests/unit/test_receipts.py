@@ -189,7 +189,7 @@ def test_receipt_is_pending_for_a_message_found_in_the_history() -> None:
 
 
 @dataclass
-class Provider:
+class FakeStatuses:
     """A fake of the port `Statuses`: the status of each message, and the messages of each thread."""
 
     statuses: dict[str, str | None] = field(default_factory=dict)
@@ -225,11 +225,11 @@ class Receipts(MemoryReceipts):
         return super().take(now, until, limit)
 
 
-class Model:
+class PollingModel:
     """A ledger with pending receipts, and their poller, one iteration at a time."""
 
     def __init__(self, **polling: Any) -> None:
-        self.ledger, self.clock, self.provider = MemoryLedger(), HandClock(wall=NOW), Provider()
+        self.ledger, self.clock, self.provider = MemoryLedger(), HandClock(wall=NOW), FakeStatuses()
         self.seen = MemorySeen(self.ledger)
         self.receipts = Receipts(self.ledger, self.seen)
         self.publisher, self.metrics = FakePublisher(), Metrics(version="0")
@@ -290,20 +290,20 @@ class Model:
 
 
 @pytest.fixture
-def model() -> Iterator[Model]:
-    made = Model()
+def model() -> Iterator[PollingModel]:
+    made = PollingModel()
     yield made
     made.publisher.close()
 
 
-def test_nothing_is_polled_before_it_is_due(model: Model) -> None:
+def test_nothing_is_polled_before_it_is_due(model: PollingModel) -> None:
     model.send("c1")
     waits = [model.poll(), model.poll(29)]
 
     assert (waits, model.provider.calls) == ([POLL, POLL], [])
 
 
-def test_known_status_is_published_and_no_longer_pending(model: Model) -> None:
+def test_known_status_is_published_and_no_longer_pending(model: PollingModel) -> None:
     model.send("c1")
     model.send("c2", destination_address="+16131234568")
     model.provider.statuses = {"m-c1": "DeliveredToTerminal", "m-c2": "DeliveryImpossible"}
@@ -318,7 +318,7 @@ def test_known_status_is_published_and_no_longer_pending(model: Model) -> None:
     "status", [None, "DeliveredToNetwork", "MessageWaiting", "Something", "deliveredtoterminal"]
 )
 def test_other_status_is_polled_again_and_finally_given_up_without_an_event(
-    model: Model, status: str | None
+    model: PollingModel, status: str | None
 ) -> None:
     model.send("c1")
     model.provider.statuses = {"m-c1": status}
@@ -330,7 +330,7 @@ def test_other_status_is_polled_again_and_finally_given_up_without_an_event(
 
 
 def test_thread_is_read_if_that_is_fewer_calls_and_unlisted_messages_are_polled_singly(
-    model: Model,
+    model: PollingModel,
 ) -> None:
     ids = [f"c{number}" for number in range(5)]
     model.send(*ids)
@@ -343,7 +343,7 @@ def test_thread_is_read_if_that_is_fewer_calls_and_unlisted_messages_are_polled_
     assert sorted(model.published()) == [(id_, DELIVERED) for id_ in ["alone", *ids]]
 
 
-def test_nothing_is_polled_while_the_breaker_is_open_or_the_broker_unavailable(model: Model) -> None:
+def test_nothing_is_polled_while_the_breaker_is_open_or_the_broker_unavailable(model: PollingModel) -> None:
     model.send("c1")
     model.may_ask = False
     breaker_open = model.poll(30)
@@ -354,7 +354,7 @@ def test_nothing_is_polled_while_the_breaker_is_open_or_the_broker_unavailable(m
     assert model.receipts.takes == 0
 
 
-def test_unreachable_provider_is_polled_with_growing_pauses(model: Model) -> None:
+def test_unreachable_provider_is_polled_with_growing_pauses(model: PollingModel) -> None:
     model.send(*(f"c{number}" for number in range(20)))
     for number in range(20):
         model.send(f"d{number}", destination_address=f"+1613123{number:04}")
@@ -374,7 +374,7 @@ def test_unreachable_provider_is_polled_with_growing_pauses(model: Model) -> Non
     assert len(set(model.asks())) == 40
 
 
-def test_message_that_always_fails_does_not_block_the_polling_of_others(model: Model) -> None:
+def test_message_that_always_fails_does_not_block_the_polling_of_others(model: PollingModel) -> None:
     model.send("c1")
     model.send("c2", destination_address="+16131234568")
     model.provider.statuses = {"m-c2": "DeliveredToTerminal"}
@@ -387,7 +387,7 @@ def test_message_that_always_fails_does_not_block_the_polling_of_others(model: M
 
 
 def test_calls_keep_the_configured_distance() -> None:
-    model = Model(per_second=4.0)
+    model = PollingModel(per_second=4.0)
     model.send("c1")
     model.poll(30)
 
@@ -396,7 +396,7 @@ def test_calls_keep_the_configured_distance() -> None:
     model.publisher.close()
 
 
-def test_message_with_a_notified_receipt_is_not_polled(model: Model) -> None:
+def test_message_with_a_notified_receipt_is_not_polled(model: PollingModel) -> None:
     model.send("c1")
     model.seen.note([event_id(UNDELIVERED, "c1", 0, 0)], NOW)
     model.poll(30)
@@ -405,7 +405,7 @@ def test_message_with_a_notified_receipt_is_not_polled(model: Model) -> None:
 
 
 def test_unconfirmed_receipt_is_polled_again_and_published_with_the_same_id(
-    model: Model,
+    model: PollingModel,
 ) -> None:
     model.send("c1")
     model.provider.statuses = {"m-c1": "DeliveredToTerminal"}
@@ -466,7 +466,7 @@ def test_unreachable_provider_can_not_be_polled() -> None:
 # --- notifications of the provider -----------------------------------------------------------------------------------
 
 
-def test_breaker_that_opens_during_a_round_stops_it_and_leaves_the_rest_pending(model: Model) -> None:
+def test_breaker_that_opens_during_a_round_stops_it_and_leaves_the_rest_pending(model: PollingModel) -> None:
     for number in range(3):
         model.send(f"c{number}", destination_address=f"+1613123{number:04}")
 

@@ -52,7 +52,7 @@ class PickyAboutLookups(MemoryLedger):
         return super().apply(changes)
 
 
-class Model:
+class RedeliveryModel:
     """A ledger and a provider that outlive the worker, whose configuration changes."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ SENT_TWICE = ["sms.outbound.sent", "sms.outbound.sent"]
 
 
 def test_command_sent_under_laxer_rules_is_republished_as_sent_on_redelivery() -> None:
-    model = Model()
+    model = RedeliveryModel()
     first = model.deliver(two())
     again = model.deliver(two(redelivered=True), commands={"max_destinations": 1})
     delayed = model.deliver(two(headers={TOKEN: "0"}), commands={"max_destinations": 1})
@@ -104,7 +104,7 @@ def test_command_sent_under_laxer_rules_is_republished_as_sent_on_redelivery() -
 
 @pytest.mark.parametrize("redelivered", [False, True])
 def test_command_that_was_never_claimed_is_validated_by_the_current_rules(*, redelivered: bool) -> None:
-    model = Model()
+    model = RedeliveryModel()
 
     stored_event = model.deliver(two(redelivered=redelivered), commands={"max_destinations": 1})
 
@@ -113,7 +113,7 @@ def test_command_that_was_never_claimed_is_validated_by_the_current_rules(*, red
 
 
 def test_invalid_command_with_the_id_of_another_is_invalid_on_every_delivery() -> None:
-    model = Model()
+    model = RedeliveryModel()
     model.deliver(Delivery(body_of("a"), tag=(1, 1)))
 
     assert model.deliver(two(redelivered=True), commands={"max_destinations": 1}) == (
@@ -124,7 +124,7 @@ def test_invalid_command_with_the_id_of_another_is_invalid_on_every_delivery() -
 
 @pytest.mark.parametrize("redelivered", [False, True])
 def test_command_invalid_under_any_setting_is_invalid_on_every_delivery(*, redelivered: bool) -> None:
-    model = Model()
+    model = RedeliveryModel()
     model.deliver(Delivery(body_of("a"), tag=(1, 1)))
     stored_event = model.deliver(
         Delivery(body_of("a", metadata="no object"), tag=(1, 2), redelivered=redelivered)
@@ -135,7 +135,7 @@ def test_command_invalid_under_any_setting_is_invalid_on_every_delivery(*, redel
 
 
 def test_command_is_requeued_when_the_ledger_is_unavailable() -> None:
-    model = Model()
+    model = RedeliveryModel()
     model.deliver(two())
     model.ledger = PickyAboutLookups()
 
@@ -143,7 +143,7 @@ def test_command_is_requeued_when_the_ledger_is_unavailable() -> None:
 
 
 def test_stop_during_a_lookup_requeues_the_delivery() -> None:
-    model = Model()
+    model = RedeliveryModel()
     model.deliver(two())
     with model.worker(commands={"max_destinations": 1}) as (publisher, source):
         model._worker.receive(two(redelivered=True))
@@ -153,7 +153,7 @@ def test_stop_during_a_lookup_requeues_the_delivery() -> None:
 
 
 def test_unknown_field_is_warned_of_once_or_refused() -> None:
-    model = Model()
+    model = RedeliveryModel()
     mistyped = body_of("a", expiresat="2027-01-15T08:00:00Z")
     with capture_logs() as lines:
         taken = model.deliver(Delivery(mistyped, tag=(1, 1)))
@@ -179,7 +179,7 @@ def test_unknown_field_is_warned_of_once_or_refused() -> None:
 def test_unreadable_properties_of_a_command_are_named_in_the_log() -> None:
     names = tuple(f"headers.{number}{'x' * 500}" for number in range(50))
     with capture_logs() as lines:
-        done = Model().deliver(Delivery(body_of("a"), tag=(1, 1), unreadable=names))
+        done = RedeliveryModel().deliver(Delivery(body_of("a"), tag=(1, 1), unreadable=names))
     (line,) = [line for line in lines if line["event"] == "command.partly_unreadable"]
 
     assert done == (["sms.outbound.sent"], False)

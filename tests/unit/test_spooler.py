@@ -76,7 +76,7 @@ class Here(LoopCaller):
 
 
 @dataclass
-class Model:
+class SpoolerModel:
     """A spooler between a publisher and a spool that the test controls."""
 
     publisher: FakePublisher = field(default_factory=FakePublisher)
@@ -89,7 +89,9 @@ class Model:
     spooler: Spooler = field(init=False)
     durable_publisher: DurablePublisher = field(init=False)
 
-    def make(self, open_spool: Callable[[], FakeSpool] | None = None, bounds: Bounds | None = None) -> Model:
+    def make(
+        self, open_spool: Callable[[], FakeSpool] | None = None, bounds: Bounds | None = None
+    ) -> SpoolerModel:
         publishing = Publishing(publisher=self.publisher, to_message=to_message, clock=self.clock)
         self.spooler = Spooler(
             open_spool or (lambda: self.spool),
@@ -103,7 +105,7 @@ class Model:
         self.durable_publisher = DurablePublisher(publishing, self.spooler)
         return self
 
-    def start(self) -> Model:
+    def start(self) -> SpoolerModel:
         self.spooler.start()
         wait_until(lambda: self.spooler.status.problem is None, what="an open spool")
         return self
@@ -131,15 +133,15 @@ class Model:
 
 
 @pytest.fixture
-def model() -> Iterator[Model]:
-    model = Model().make()
+def model() -> Iterator[SpoolerModel]:
+    model = SpoolerModel().make()
     yield model
     model.publisher.close()
     model.spooler.stop()
     assert not model.crashed.is_set()
 
 
-def test_confirmed_event_is_not_written_to_the_spool(model: Model) -> None:
+def test_confirmed_event_is_not_written_to_the_spool(model: SpoolerModel) -> None:
     model.start()
     model.take(1, 2, 3)
 
@@ -147,7 +149,7 @@ def test_confirmed_event_is_not_written_to_the_spool(model: Model) -> None:
     assert (model.published(), model.spool.commits) == (ids(1, 2, 3), 0)
 
 
-def test_waiting_events_are_written_in_one_transaction(model: Model) -> None:
+def test_waiting_events_are_written_in_one_transaction(model: SpoolerModel) -> None:
     model.publisher.available = False
     model.take(*range(100))
     model.start()
@@ -157,7 +159,7 @@ def test_waiting_events_are_written_in_one_transaction(model: Model) -> None:
     assert model.published() == []
 
 
-def test_unconfirmed_event_is_spooled_and_removed_by_a_late_confirm(model: Model) -> None:
+def test_unconfirmed_event_is_spooled_and_removed_by_a_late_confirm(model: SpoolerModel) -> None:
     model.start()
     model.publisher.confirming.clear()
     model.take(1, 2)
@@ -171,7 +173,7 @@ def test_unconfirmed_event_is_spooled_and_removed_by_a_late_confirm(model: Model
     assert (model.metric("spool_kept_total"), model.metric("spool_drained_total")) == (2, 2)
 
 
-def test_lost_broker_is_not_waited_for(model: Model) -> None:
+def test_lost_broker_is_not_waited_for(model: SpoolerModel) -> None:
     model.spooler._timeout = 60
     model.start()
     model.publisher.confirming.clear()
@@ -182,7 +184,7 @@ def test_lost_broker_is_not_waited_for(model: Model) -> None:
     assert model.spool.ids == ids(1)
 
 
-def test_oldest_events_are_published_first_and_none_in_flight_twice(model: Model) -> None:
+def test_oldest_events_are_published_first_and_none_in_flight_twice(model: SpoolerModel) -> None:
     model.start()
     model.publisher.confirming.clear()
     model.take(1)
@@ -198,7 +200,7 @@ def test_oldest_events_are_published_first_and_none_in_flight_twice(model: Model
     assert model.published() == ids(1, 2, 3)
 
 
-def test_flush_is_limited_to_a_number_of_events_in_flight(model: Model) -> None:
+def test_flush_is_limited_to_a_number_of_events_in_flight(model: SpoolerModel) -> None:
     model.publisher.available = False
     model.take(*range(200))
     model.start()
@@ -215,7 +217,7 @@ def test_flush_is_limited_to_a_number_of_events_in_flight(model: Model) -> None:
     assert sorted(model.published()) == sorted(ids(*range(200), 1000))
 
 
-def test_events_of_an_earlier_process_are_flushed(model: Model) -> None:
+def test_events_of_an_earlier_process_are_flushed(model: SpoolerModel) -> None:
     model.spool.change([event(1), event(2)], [], now=1.8e9 - 60)
     model.start()
     model.wait_empty()
@@ -224,7 +226,7 @@ def test_events_of_an_earlier_process_are_flushed(model: Model) -> None:
 
 
 def test_events_of_a_full_publisher_are_spooled_and_flushed_later() -> None:
-    model = Model(publisher=FakePublisher(capacity=2)).make().start()
+    model = SpoolerModel(publisher=FakePublisher(capacity=2)).make().start()
     model.publisher.confirming.clear()
     model.take(*range(10))
     model.wait_durable(*range(10))
@@ -236,7 +238,7 @@ def test_events_of_a_full_publisher_are_spooled_and_flushed_later() -> None:
     model.spooler.stop()
 
 
-def test_event_accepted_from_a_publisher_that_failed_is_flushed(model: Model) -> None:
+def test_event_accepted_from_a_publisher_that_failed_is_flushed(model: SpoolerModel) -> None:
     """The publisher is full just after the spool's thread counted the event as published."""
     model.start()
     model.publisher.available = False
@@ -253,7 +255,7 @@ def test_event_accepted_from_a_publisher_that_failed_is_flushed(model: Model) ->
 
 
 def test_broken_spool_refuses_events_with_a_reason_until_it_is_fixed(
-    model: Model,
+    model: SpoolerModel,
 ) -> None:
     model.start()
     model.publisher.available = False
@@ -273,7 +275,7 @@ def test_broken_spool_refuses_events_with_a_reason_until_it_is_fixed(
     assert [line["event"] for line in lines] == ["spool.refusing", "spool.accepting"]
 
 
-def test_spool_that_breaks_while_idle_reports_it_and_stays_readable(model: Model) -> None:
+def test_spool_that_breaks_while_idle_reports_it_and_stays_readable(model: SpoolerModel) -> None:
     model.start()
     model.spool.broken = "/spool: another process has it"
     wait_until(lambda: model.spooler.status.problem is not None, what="the trouble")
@@ -291,7 +293,7 @@ def test_spool_that_breaks_while_idle_reports_it_and_stays_readable(model: Model
     model.wait_empty()
 
 
-def test_events_in_a_new_file_are_flushed_though_its_numbers_restart(model: Model) -> None:
+def test_events_in_a_new_file_are_flushed_though_its_numbers_restart(model: SpoolerModel) -> None:
     model.publisher.available = False
     model.take(*range(10))
     model.start()
@@ -310,7 +312,7 @@ def test_events_in_a_new_file_are_flushed_though_its_numbers_restart(model: Mode
 
 @pytest.mark.parametrize("fixed", [False, True])
 def test_event_refused_by_a_broken_spool_is_pending_until_the_broker_or_the_spool_has_it(
-    model: Model, fixed: bool
+    model: SpoolerModel, fixed: bool
 ) -> None:
     model.start()
     model.publisher.confirming.clear()
@@ -333,7 +335,7 @@ def test_event_refused_by_a_broken_spool_is_pending_until_the_broker_or_the_spoo
     assert (model.published(), model.spool.commits > 0) == (ids(1), fixed)
 
 
-def test_confirmed_event_that_a_broken_spool_can_not_delete_is_published_once(model: Model) -> None:
+def test_confirmed_event_that_a_broken_spool_can_not_delete_is_published_once(model: SpoolerModel) -> None:
     model.publisher.available = False
     model.take(*range(200))
     model.start()
@@ -348,7 +350,7 @@ def test_confirmed_event_that_a_broken_spool_can_not_delete_is_published_once(mo
 
 
 def test_spool_that_can_not_be_opened_is_tried_again() -> None:
-    model = Model()
+    model = SpoolerModel()
     causes = ["/spool: another process has it"]
 
     def open_spool() -> FakeSpool:
@@ -377,7 +379,7 @@ def test_spool_that_can_not_be_opened_is_tried_again() -> None:
 
 
 def test_full_spool_refuses_events_until_one_is_flushed() -> None:
-    model = Model().make(bounds=Bounds(max_bytes=2 * SIZE, max_age=3600)).start()
+    model = SpoolerModel().make(bounds=Bounds(max_bytes=2 * SIZE, max_age=3600)).start()
     model.publisher.available = False
     model.take(1, 2, 3)
     decided = model.wait_durable(1, 2, 3)
@@ -392,7 +394,7 @@ def test_full_spool_refuses_events_until_one_is_flushed() -> None:
     model.spooler.stop()
 
 
-def test_full_spool_refuses_events_and_drops_none(model: Model) -> None:
+def test_full_spool_refuses_events_and_drops_none(model: SpoolerModel) -> None:
     model.start()
     model.publisher.available = False
     model.take(1)
@@ -412,7 +414,7 @@ def test_full_spool_refuses_events_and_drops_none(model: Model) -> None:
     assert model.published() == ids(1)
 
 
-def test_waiting_events_are_written_before_the_stop(model: Model) -> None:
+def test_waiting_events_are_written_before_the_stop(model: SpoolerModel) -> None:
     model.start()
     model.publisher.available = False
     model.take(*range(50))
@@ -422,7 +424,7 @@ def test_waiting_events_are_written_before_the_stop(model: Model) -> None:
     assert (model.spool.ids, model.spool.closed) == (ids(*range(50)), True)
 
 
-def test_filling_and_emptying_are_logged_once(model: Model) -> None:
+def test_filling_and_emptying_are_logged_once(model: SpoolerModel) -> None:
     with capture_logs() as lines:
         model.start()
         model.publisher.available = False

@@ -17,7 +17,6 @@ from bridge.domain.messages import SubmittedCommand
 from bridge.domain.submitted_commands import make_ready
 from bridge.ingest.command_intake import CommandIntake, IntakeRules
 from bridge.ingest.command_lookup import UNAVAILABLE, NoAnswer
-from bridge.ops.metrics import Metrics
 from bridge.ports import OneShotResult
 from bridge.ports.http_results import Operation, SubmitResult, Unknown
 from tests.fakes.one_shot_publisher import FakeOneShotPublisher
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.ingest.command_lookup import Records
+    from bridge.ops.metrics import Metrics
 
 BODY = b'{"id": "a", "destination_address": "+16135550123", "message": "a secret text"}'
 RULES = CommandRules()
@@ -55,11 +55,6 @@ class FakeLookups:
 
     def close(self) -> None:
         raise AssertionError("it must not be closed")
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics(version="0.0.0")
 
 
 def make(

@@ -116,7 +116,7 @@ class FakeSystem:
         return sorted(self.children, key=lambda child: child.number)
 
 
-class Model:
+class SupervisorModel:
     """A supervisor of two on a fake system."""
 
     def __init__(self, started: float = 10) -> None:
@@ -139,19 +139,21 @@ class Model:
 
 
 @pytest.fixture
-def model() -> Iterator[Model]:
+def model() -> Iterator[SupervisorModel]:
     """Return a supervisor that is always stopped at the end."""
-    model = Model()
+    model = SupervisorModel()
     yield model
     model.stop(0)
 
 
-def running(model: Model) -> float | None:
+def running(model: SupervisorModel) -> float | None:
     """Return the number of running processes that a supervisor reports."""
     return model.metrics.registry.get_sample_value("sms_bridge_processes_running")
 
 
-def test_supervisor_is_running_once_one_process_listens_though_another_crashes(model: Model) -> None:
+def test_supervisor_is_running_once_one_process_listens_though_another_crashes(
+    model: SupervisorModel,
+) -> None:
     model.supervisor.start()
     one, other = model.system.wait_started(2)
     other.exit(1)
@@ -167,7 +169,7 @@ def test_supervisor_is_running_once_one_process_listens_though_another_crashes(m
 
 
 def test_process_that_never_listens_is_replaced() -> None:
-    model = Model(started=0.05)
+    model = SupervisorModel(started=0.05)
     model.supervisor.start()
     one, _ = model.system.wait_started(2)
     wait_until(lambda: "did not listen within 0.05 s" in model.supervisor.processes()[0].detail)
@@ -179,7 +181,7 @@ def test_process_that_never_listens_is_replaced() -> None:
     assert model.stop() == 0
 
 
-def test_process_that_exits_is_replaced_under_its_number(model: Model) -> None:
+def test_process_that_exits_is_replaced_under_its_number(model: SupervisorModel) -> None:
     model.supervisor.start()
     one, other = model.system.wait_started(2)
     other.listen(2222)
@@ -193,7 +195,7 @@ def test_process_that_exits_is_replaced_under_its_number(model: Model) -> None:
     assert model.metrics.registry.get_sample_value("sms_bridge_process_restarts_total") == 1
 
 
-def test_process_that_fails_to_start_is_started_again(model: Model) -> None:
+def test_process_that_fails_to_start_is_started_again(model: SupervisorModel) -> None:
     model.system.full = True
     model.supervisor.start()
     wait_until(lambda: "can't be started" in model.supervisor.processes()[0].detail)
@@ -202,7 +204,7 @@ def test_process_that_fails_to_start_is_started_again(model: Model) -> None:
     assert [child.number for child in model.system.wait_started(2)] == [1, 2]
 
 
-def test_process_with_a_configuration_error_ends_all(model: Model) -> None:
+def test_process_with_a_configuration_error_ends_all(model: SupervisorModel) -> None:
     model.supervisor.start()
     one, other = model.system.wait_started(2)
     one.exit(EX_CONFIG)
@@ -212,7 +214,7 @@ def test_process_with_a_configuration_error_ends_all(model: Model) -> None:
     assert (one.confirmed, other.confirmed) == (False, True)
 
 
-def test_processes_that_stop_on_request_are_not_replaced(model: Model) -> None:
+def test_processes_that_stop_on_request_are_not_replaced(model: SupervisorModel) -> None:
     model.supervisor.start()
     model.system.wait_started(2)
 
@@ -220,7 +222,7 @@ def test_processes_that_stop_on_request_are_not_replaced(model: Model) -> None:
     assert len(model.system.children) == 2
 
 
-def test_processes_that_do_not_stop_are_killed_and_the_exit_is_a_failure(model: Model) -> None:
+def test_processes_that_do_not_stop_are_killed_and_the_exit_is_a_failure(model: SupervisorModel) -> None:
     model.system.obeyed = False
     model.supervisor.start()
     children = model.system.wait_started(2)
@@ -230,7 +232,7 @@ def test_processes_that_do_not_stop_are_killed_and_the_exit_is_a_failure(model: 
     assert not any(name.startswith("process-") for name in (thread.name for thread in threading.enumerate()))
 
 
-def test_process_that_failed_before_the_stop_does_not_fail_the_stop(model: Model) -> None:
+def test_process_that_failed_before_the_stop_does_not_fail_the_stop(model: SupervisorModel) -> None:
     model.supervisor.start()
     one, _ = model.system.wait_started(2)
     one.exit(1)

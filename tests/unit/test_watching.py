@@ -11,13 +11,14 @@ from bridge.domain.answers import ProviderError
 from bridge.domain.subscription_plan import Declared
 from bridge.jobs.subscription_reconciler import SubscriptionReconciler
 from bridge.jobs.subscriptions import sync
-from bridge.ops.metrics import Metrics
 from bridge.ports.provider_errors import Unauthorized, Unreachable
 from tests.fakes.provider_account import NUMBER, OTHER, OURS, FakeAccount
 from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from bridge.ops.metrics import Metrics
 
 NEVER = 3600.0
 SHORT = 0.1
@@ -40,11 +41,6 @@ def declared(*numbers: str) -> Declared:
 @pytest.fixture
 def account() -> FakeAccount:
     return FakeAccount()
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics(version="0.0.0")
 
 
 @pytest.fixture
