@@ -1,4 +1,4 @@
-"""Reads the liveness and readiness of the process that listens on an admin port."""
+"""The admin port's client: reads the liveness and readiness of a process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing listens her
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """How a process answered; `stall` says what of it stands still, None for nothing."""
+    """How a process answered; `stall` names the stalled thread, None without one."""
 
     stall: str | None
     #: None where the answer is not one of the bridge's.
@@ -42,7 +42,7 @@ def ask(host: str, port: int) -> Said | None:
     except ConnectionRefusedError:
         return None
     except http.client.HTTPException as e:
-        raise ConnectionError(f"what listens on {host}:{port} does not speak HTTP") from e
+        raise ConnectionError(f"the server on {host}:{port} does not speak HTTP") from e
     return Said(stall=None if status == 200 else words.strip(), readiness=read_readiness(body))
 
 

@@ -1,8 +1,8 @@
-"""Processes that this one starts and that do not outlive it: both ends of what ties them together.
+"""Child processes that do not outlive this one, and both ends of their control pipe.
 
-Between parent and child is a pair of sockets, the child's standard input. The parent writes one line, which says all
-that the child has to know; the child writes one, which says where it listens. Then nothing passes until the child is to
-end: the parent says so, or is gone. The kernel closes what a process held, however it ended.
+Between parent and child is a pair of sockets, the child's standard input. The parent writes one line, with
+the child's settings; the child writes one, with the port on which it listens. Later the parent writes one byte to end
+the child, or the kernel closes the socket because the parent has ended.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What a service manager tells the process that it started, and no child of it: a child's word is not the service's.
+#: Variables of the service manager for the process that it started. A child must not report in the service's name.
 MANAGERS_OWN = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
 
 
@@ -25,7 +25,7 @@ class Child:
     """A child as its parent has it: a new interpreter, not a fork of this one and its threads."""
 
     def __init__(self, module: str, *arguments: str, line: str, environ: Mapping[str, str]) -> None:
-        """Start `python -m module arguments` and tell it `line`; `environ` is ours.
+        """Start `python -m module arguments` and write `line` to it; `environ` is ours.
 
         Raises:
             OSError: it can't be started.
@@ -35,7 +35,7 @@ class Child:
         with theirs:
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                    # -P: what lies in the working directory is no module of ours.
+                    # -P: the working directory must not shadow our modules.
                     [sys.executable, "-P", "-m", module, *arguments],
                     stdin=theirs.fileno(),
                     env={name: value for name, value in environ.items() if name not in MANAGERS_OWN},
@@ -64,7 +64,7 @@ class Child:
         said_something.register(self._ours, select.POLLIN)
         if not said_something.poll(timeout * 1000):
             raise TimeoutError
-        # What it says is one short line, which arrives whole.
+        # The child writes one short line, which arrives whole.
         with self._ours.makefile("rb") as said:
             port = _line_of(said)
         return int(port) if port else None
@@ -76,9 +76,9 @@ class Child:
         return code
 
     def end(self) -> None:
-        """Tell it to end in order."""
+        """Ask the child to end in order."""
         # By no signal: a terminal or a service manager may have sent one to the whole group, and two that coincide can
-        # be lost on a thread that does not handle them, or be taken for a second word.
+        # be lost on a thread that does not handle them, or be taken for a second request.
         with contextlib.suppress(OSError):
             self._ours.sendall(b"\n")
 
@@ -92,11 +92,11 @@ class ControlPipe:
 
     def __init__(self, descriptor: int = 0) -> None:
         self._socket = socket.socket(fileno=descriptor)
-        # What comes with the line, or behind it, stays in here.
+        # The buffer keeps bytes that arrive with the line or after it.
         self._said = self._socket.makefile("rb")
 
     def line(self) -> str | None:
-        """Return what the parent says at the beginning; None where it is gone already."""
+        """Return the parent's first line; None if the parent has ended already."""
         return _line_of(self._said)
 
     def report(self, port: int) -> None:

@@ -1,11 +1,11 @@
-"""The one place that reads the time."""
+"""The system clock, the only reader of the time."""
 
 from __future__ import annotations
 
 import time
 
-#: Linux has one that goes on while the machine is suspended: what a lease may have ended in.
-_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+#: Linux's CLOCK_BOOTTIME counts a suspension of the machine, during which a lease may end.
+_MONOTONIC = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class SystemClock:
@@ -17,4 +17,4 @@ class SystemClock:
 
     def monotonic(self) -> float:
         """Return seconds since an arbitrary start, never going back."""
-        return time.clock_gettime(_STEADY)
+        return time.clock_gettime(_MONOTONIC)

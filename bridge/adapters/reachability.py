@@ -1,4 +1,4 @@
-"""Whether a webhook can be reached from here, and how it answers somebody without authorization."""
+"""The reachability of a webhook URL, and its response to a request without authorization."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TIMEOUT = 10.0
 
 
 class HostUnreachable(Exception):
-    """Nobody answers there; the message says why."""
+    """No server answers there; the message says why."""
 
 
 class PortClosed(HostUnreachable):

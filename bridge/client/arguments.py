@@ -1,4 +1,4 @@
-"""Checks of what callers pass: an error names the argument, the type that was given and the one that is expected.
+"""Argument checks: an error names the argument, its type and the expected one.
 
 A value is never repeated: it may be a number, a text or a password.
 """
@@ -14,7 +14,7 @@ MAX_NAME = 255
 
 
 def expect(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
-    """Check that an argument is of one of some classes; True and False are no numbers.
+    """Check that an argument is of one of some classes; True and False do not count as numbers.
 
     Raises:
         TypeError: it is of another class.
@@ -40,7 +40,7 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
     """Return an argument that is a time span in seconds; 0 only where `zero` allows it.
 
     Raises:
-        TypeError: it is no number.
+        TypeError: it is not a number.
         ValueError: it is too small, too large, or not a number of seconds at all (NaN).
 
     """
@@ -56,7 +56,7 @@ def count(name: str, value: object, *, most: int | None = None) -> int:
     """Return an argument that is a whole number from 1 on, and not above `most`.
 
     Raises:
-        TypeError: it is no whole number.
+        TypeError: it is not a whole number.
         ValueError: it is too small or too large.
 
     """
@@ -71,7 +71,7 @@ def broker_name(name: str, value: object, *, most: int = MAX_NAME) -> str:
     """Return an argument that names something on the broker: 1 to `most` bytes of UTF-8.
 
     Raises:
-        TypeError: it is no string.
+        TypeError: it is not a string.
         ValueError: it is empty or too long.
 
     """

@@ -1,4 +1,4 @@
-"""The client for threads: commands onto the broker, confirmed, and their outcomes back for callers that wait."""
+"""The blocking client: publishes commands with publisher confirms, and can wait for their outcomes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """Sends commands. Connects when first used, and again whenever it has to.
+    """Sends commands. Connects at the first use, and reconnects after a loss.
 
-    Any number of threads may share one: none of them touches the connection, which has a thread of its own, so
-    heartbeats go out whatever they do, and the commands of all are under way at once. Processes may not: one that was
-    forked after the first command makes a client of its own. An asyncio program uses `bridge.client.aio.Client`.
+    Threads may share a client: a separate thread owns the connection and sends the heartbeats, and the commands of all
+    threads are in flight at once. Processes may not share one: a process that was forked after the first command must
+    create another client. An asyncio program uses `bridge.client.aio.Client`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection. Calls that still wait on other threads return: nothing was confirmed to them."""
+        """Close the connection. Calls that wait on other threads end without a confirm."""
         self._engine.close()
 
     def send(self, **fields: Unpack[Fields]) -> Sent:
@@ -70,12 +70,12 @@ class Client:
         return self._engine.sent_one(ready, batch)
 
     def send_many(self, commands: Iterable[Command], *, timeout: float | None = None) -> list[Sent]:
-        """Publish all, many under way at once; return once the broker has confirmed the last.
+        """Publish all commands, many in flight at once; return once the broker has confirmed the last.
 
         `timeout` is for all together, in seconds. Nothing is published unless all are valid.
 
         Raises:
-            InvalidCommand: some are not valid; each reason begins with the place of the command.
+            InvalidCommand: some are not valid; each reason begins with the position of the command.
             BatchPartiallySent: some were not confirmed; it has the confirmed ones, and the error of each of the others.
             Closed: this client was closed.
 
@@ -99,7 +99,7 @@ class Client:
         published again too, and it is not sent twice.
 
         Raises:
-            NoOutcomeYet: not all came within `wait` seconds after the confirm; the command takes its course.
+            NoOutcomeYet: not all came within `wait` seconds after the confirm; the command is still processed.
             InvalidCommand, NotSent, Closed: as with `send`.
 
         """

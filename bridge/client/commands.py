@@ -1,4 +1,4 @@
-"""Commands as callers write them, judged by the worker's own rules before anything is published."""
+"""Commands of callers, validated by the worker's rules before they are published."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Command:
     message: str = field(repr=False)
     #: A number of the account; None for the one that the bridge's configuration, or the provider, chooses.
     sender: str | None = field(default=None, repr=False)
-    #: What makes two commands one: take it from what the SMS is about, such as `order-4711-shipped`. None: made up.
+    #: Identifies the command, so that it is sent once: derive it from the subject, such as `order-4711-shipped`.
+    #: None: a random UUID.
     id: str | None = None
     #: Not before this, at most 30 days ahead: a datetime with a time zone, or RFC 3339.
     send_at: datetime | str | None = None
@@ -58,7 +59,7 @@ class Fields(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """A command that a worker would take."""
+    """A validated command, as it is published."""
 
     id: str
     destinations: int
@@ -110,7 +111,7 @@ def _wrong_types(command: Command) -> Iterator[str]:
 
 
 def _wrong_destinations(to: object) -> Iterator[str]:
-    # A set has no order, and outcomes name destinations by their place; bytes are a sequence of numbers.
+    # A set has no order, and outcomes name destinations by their index; bytes are a sequence of numbers.
     if isinstance(to, str):
         return
     if not isinstance(to, Sequence) or isinstance(to, bytes | bytearray | memoryview):

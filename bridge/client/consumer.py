@@ -1,4 +1,4 @@
-"""Events from a queue of one's own, one after the other, each acknowledged after its handler has returned."""
+"""The blocking consumer: events from the service's queue, each acknowledged after its handler has returned."""
 
 from __future__ import annotations
 
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 class Consumer:
     """Events whose type matches one of the keys, from a durable queue of your own; processes may share it.
 
-    Connects when first used, and reconnects for as long as it takes, with a growing pause of up to 5 s. The connection
-    has a thread of its own, so a handler may take its time: after half an hour (RabbitMQ's `consumer_timeout`) the
-    broker delivers the event again. One thread at a time reads; `stop` may be called from any, and from a signal's
-    handler.
+    Connects at the first use, and reconnects without a limit, with back-off of up to 5 s. A separate thread owns the
+    connection, so a handler may be slow; after half an hour (RabbitMQ's `consumer_timeout`) the broker delivers the
+    event again. One thread at a time reads; `stop` may be called on any thread, and in a signal's handler.
 
     A handler that raises is called with the same event again, after 1, 2, 4 and 8 s; then the event is dead-lettered to
     the queue `<queue>.dead` and the next one follows. `RetryLater` and `Discard` change that. Messages that are not
@@ -54,7 +53,7 @@ class Consumer:
         seen: SeenEvents | None = None,
         consuming: ConsumerOptions | None = None,
     ) -> None:
-        """`keys` are event types, `*` for any word and `#` for any number of them. Other bindings of the queue stay.
+        """`keys` are event types, with `*` for one word and `#` for any number. Other bindings of the queue stay.
 
         `url` is as for `Client`.
         `seen` remembers the handled events: the latest 100,000 in memory by default.
@@ -68,7 +67,7 @@ class Consumer:
         self._seen = SeenInMemory() if seen is None else seen
         check_seen(self._seen, blocking=True)
         self._retries = Retries(consuming)
-        #: Deliveries; None has the reader look for a `stop` or a refusal.
+        #: Deliveries; None makes the reader check for a `stop` or a refusal.
         self._inbox: SimpleQueue[Delivery | None] = SimpleQueue()
         #: Ends a pause. Not an Event: a signal's handler that sets one can wait for the thread that it interrupted.
         self._stops: SimpleQueue[None] = SimpleQueue()
@@ -151,7 +150,7 @@ class Consumer:
                 self._handle(handler, event)
             except UnfinishedError:
                 raise
-            except Exception as e:  # noqa: BLE001 - whatever it is, the next event must not suffer for it
+            except Exception as e:  # noqa: BLE001 - an error of one event must not stop the next ones
                 log_failure(self._source.log, event, e, number)
                 pause = self._retries.pause_after(number, e)
             else:

@@ -1,4 +1,4 @@
-"""All of a client but the waiting: it judges commands, passes them to the connection's thread and reads the answers.
+"""The common part of both clients: validates commands, passes them to the connection's thread and reads the answers.
 
 `Client` waits on threads, `aio.Client` on an event loop; both have one of these.
 """
@@ -72,7 +72,7 @@ class Engine:
         self._rules = CommandRules(
             max_destinations=options.max_destinations,
             default_region=options.default_region,
-            # Not a dependency: it has six times the size of everything else here together. The worker judges again.
+            # Not a dependency: it is six times as large as all else here. The worker validates again.
             checks_length=find_spec("phonenumbers") is not None,
         )
         self._clock = SystemClock()
@@ -105,7 +105,7 @@ class Engine:
 
     @staticmethod
     def iterable(commands: Iterable[Command]) -> Iterable[Command]:
-        """Return the commands of a batch, which are not judged yet.
+        """Return the commands of a batch, which are not validated yet.
 
         Raises:
             TypeError: they cannot be iterated over.
@@ -116,10 +116,10 @@ class Engine:
         return commands
 
     def prepare_all(self, commands: Iterable[Command], *, first: int = 0) -> list[Ready]:
-        """Return commands as they are published; `first` is the place of the first one in its batch.
+        """Return commands as they are published; `first` is the position of the first one in its batch.
 
         Raises:
-            InvalidCommand: some are not valid; each reason begins with the place of the command.
+            InvalidCommand: some are not valid; each reason begins with the position of the command.
 
         """
         ready: list[Ready] = []
@@ -154,7 +154,7 @@ class Engine:
         return batch
 
     def give_up(self, batch: Batch) -> None:
-        """Write nothing of a batch any more: its caller does not wait for it."""
+        """Stop writing a batch: its caller does not wait for it."""
         self._sender.give_up(batch)
 
     def sent(self, ready: Sequence[Ready], batch: Batch, timeout: float) -> list[Sent]:

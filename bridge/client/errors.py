@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: Outcomes that an error's message names.
 _SHOWN = 3
 
-#: Said where a connection is another process's.
+#: The message where another process owns the connection.
 FORKED = "this process was forked from one that had begun to use this: make one after the fork"
 
 
@@ -47,7 +47,7 @@ class ConfigurationError(ClientError, ValueError):
 class AuthenticationError(ClientError):
     """The broker refuses user, password or virtual host, or a certificate is not accepted.
 
-    Waiting does not help by itself: the configuration, the broker's users or the certificate have to change.
+    A retry does not help: the configuration, the broker's users or the certificate have to change.
     """
 
 
@@ -60,7 +60,7 @@ class InvalidCommand(ClientError, ValueError):
 
 
 class NotSent(ClientError):
-    """A command was not confirmed by the broker. To send it again under the same `id` is never a second SMS."""
+    """A command was not confirmed by the broker. Sending it again with the same `id` never causes a second SMS."""
 
     def __init__(self, message: str, command_id: str) -> None:
         super().__init__(message)
@@ -105,7 +105,7 @@ class NoOutcomeYet(ClientError, TimeoutError):
     def __init__(self, result: Result) -> None:
         there = f"{len(result.outcomes)} of {result.sent.destinations} outcomes came in time"
         super().__init__(f"command {result.sent.id}: {there}")
-        #: What there is so far.
+        #: The outcomes so far.
         self.result = result
 
 
@@ -124,7 +124,7 @@ class OutcomeError(ClientError):
 
 
 class QueueRefused(ClientError):
-    """The broker refuses a consumer its queue: a right is missing, or it is there with other properties."""
+    """The broker refuses a consumer its queue: a permission is missing, or the queue exists with other properties."""
 
 
 class Closed(ClientError):

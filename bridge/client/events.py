@@ -1,4 +1,4 @@
-"""Events as typed objects. Whatever the bridge adds to them later is in `data`; an unknown type is a plain `Event`."""
+"""Events as typed objects. Keys that the bridge adds later are in `data`; an unknown type is a plain `Event`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: `events.camel_case` has the bridge spell keys otherwise; here they are always in snake case.
+#: With `events.camel_case` the bridge publishes keys in camel case; the client always has snake case.
 _SNAKE = {
     camel(name): name
     for shape in (
@@ -27,12 +27,12 @@ _SNAKE = {
     )
     for name in shape.names
 }
-#: Whose keys belong to somebody else and keep their spelling.
+#: Objects whose keys come from the caller or the provider and keep their spelling.
 _FOREIGN = frozenset({"metadata", "raw"})
 
 
 class NotAnEvent(ValueError):
-    """What is on the queue is no event of the bridge."""
+    """The message is not an event of the bridge."""
 
 
 class _Key(Generic[T]):
@@ -60,7 +60,7 @@ class Event:
     #: The command's id, where it is about one.
     subject: str | None = None
     traceparent: str | None = None
-    #: Everything that is told, with its keys in snake case.
+    #: All data of the event, with its keys in snake case.
     data: Mapping[str, Any] = field(repr=False)
 
 
@@ -75,7 +75,7 @@ class Problem:
 
 
 class _OfASubmission(Event):
-    """An event about one destination of a command; in an `invalid` one what can't be told is None."""
+    """An event about one destination of a command; in an `invalid` one, an unreadable field is None."""
 
     __slots__ = ()
 
@@ -90,7 +90,7 @@ class _OfASubmission(Event):
 
 
 class _OfAnAttempt(_OfASubmission):
-    """An event about what came of calling the provider."""
+    """An event about the result of a call to the provider."""
 
     __slots__ = ()
 
@@ -100,7 +100,7 @@ class _OfAnAttempt(_OfASubmission):
 
     @property
     def error(self) -> Problem | None:
-        """What went wrong, where something did."""
+        """The error; None without one."""
         given = self.data.get("error")
         if not isinstance(given, dict):
             return None
@@ -110,7 +110,7 @@ class _OfAnAttempt(_OfASubmission):
 
 
 class Outcome(_OfAnAttempt):
-    """What a submission ended in: `sent`, `undeliverable`, `rejected`, `invalid`, `expired`, `failed`, `unknown`."""
+    """A final result: `sent`, `undeliverable`, `rejected`, `invalid`, `expired`, `failed`, `unknown`."""
 
     __slots__ = ()
 
@@ -142,7 +142,7 @@ class Outcome(_OfAnAttempt):
 
 
 class Deferred(_OfAnAttempt):
-    """Not the end: another look or try follows."""
+    """A submission that waits: a history lookup or a retry follows."""
 
     __slots__ = ()
 
@@ -150,7 +150,7 @@ class Deferred(_OfAnAttempt):
 
 
 class Receipt(_OfASubmission):
-    """After `sent`: it is on the handset, or can't be delivered. A message that is none of ours has no `subject`."""
+    """After `sent`: delivered or undeliverable. It has no `subject` if the bridge did not send the message."""
 
     __slots__ = ()
 
@@ -163,7 +163,7 @@ class Receipt(_OfASubmission):
 class Message(Event):
     """An SMS that came in (`sms.inbound.received`), or went out from the account (`sms.outbound.synced`).
 
-    Its values are the provider's own and come as they are.
+    Its values are the provider's, unchanged.
     """
 
     __slots__ = ()
@@ -190,7 +190,7 @@ def event_from(document: Mapping[str, Any] | None) -> Event:
     """Return an event, of the class that belongs to its type.
 
     Raises:
-        NotAnEvent: it is none.
+        NotAnEvent: it is not an event of the bridge.
 
     """
     try:

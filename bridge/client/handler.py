@@ -1,4 +1,4 @@
-"""How handlers of events are judged: which are refused, when one is called again, and when its event is dead."""
+"""Handler checks and retries: which handlers are refused, when one is called again, when its event is dead-lettered."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def checked_consuming(consuming: object) -> ConsumerOptions:
     """Return the options of a consumer, the defaults for None.
 
     Raises:
-        TypeError: they are no ConsumerOptions.
+        TypeError: they are not ConsumerOptions.
 
     """
     if consuming is None:
@@ -195,7 +195,7 @@ def check_finished(name: str, returned: object) -> None:
     if not is_unfinished:
         return
     if inspect.iscoroutine(returned):
-        # Python would warn that it was never awaited, and this error says it better.
+        # Python would warn that it was never awaited, and this error is clearer.
         returned.close()
     raise UnfinishedError(
         f"{name} returned a {type(returned).__name__}, so its work is not done; the event was not acknowledged. "

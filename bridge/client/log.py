@@ -1,35 +1,35 @@
-"""The client's own words go to the standard library's logger `bridge.client`, wherever its process sends them."""
+"""The client's log: the standard library's logger `bridge.client`."""
 
 from __future__ import annotations
 
 import logging
 
-# Not structlog: in somebody else's process it would print to stdout, unless they configured it.
+# Not structlog: in a service's process it would print to stdout unless it is configured.
 _LOGGER = logging.getLogger("bridge.client")  # noqa: TID251 - see above
 
 
 class ClientLog:
-    """Speaks as structlog's loggers do: an event with fields."""
+    """A logger with structlog's methods: an event with fields."""
 
     def __init__(self, *, is_raised: bool = False, **bound: object) -> None:
-        """`bound`: fields of every event. What is raised as well, to whoever it concerns, is no warning here."""
+        """`bound`: fields of every event. With `is_raised`, callers get warnings as errors; they are logged as info."""
         self._warning = logging.INFO if is_raised else logging.WARNING
         self._bound = bound
 
     def info(self, event: str, /, **fields: object) -> None:
-        """Tell that something went as it should."""
+        """Log a success."""
         self._write(logging.INFO, event, fields)
 
     def warning(self, event: str, /, **fields: object) -> None:
-        """Tell of what is tried again."""
+        """Log a failure that is retried."""
         self._write(self._warning, event, fields)
 
     def error(self, event: str, /, **fields: object) -> None:
-        """Tell of what somebody has to mend."""
+        """Log an error that an operator has to fix."""
         self._write(logging.ERROR, event, fields)
 
     def critical(self, event: str, /, **fields: object) -> None:
-        """Tell of a mistake of ours."""
+        """Log a bug of the client."""
         exc_info = bool(fields.pop("exc_info", False))
         self._write(logging.CRITICAL, event, fields, exc_info=exc_info)
 

@@ -44,7 +44,7 @@ class Options:
     key: str | PathLike[str] | None = None
     connect_timeout: float = 5.0
     heartbeat: float = 30.0
-    #: What the broker's own tools call the connection.
+    #: The name of the connection in the broker's tools.
     name: str = "sms-bridge client"
 
     def __post_init__(self) -> None:
@@ -123,7 +123,7 @@ def checked_options(options: object) -> Options:
     """Return the options of a client, the defaults for None.
 
     Raises:
-        TypeError: they are no Options.
+        TypeError: they are not Options.
 
     """
     if options is None:

@@ -33,7 +33,7 @@ class Result:
 
         `pending` while an outcome is missing (in `NoOutcomeYet.result` alone).
         """
-        # One outcome without an index speaks for all destinations.
+        # One outcome without an index stands for all destinations.
         if len(self.outcomes) < self.sent.destinations and all(
             one.index is not None for one in self.outcomes
         ):

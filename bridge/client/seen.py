@@ -1,4 +1,4 @@
-"""Which events were handled already: an event may come more than once, with the same id."""
+"""Deduplication of events by id: an event may be delivered more than once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ REMEMBERED = 100_000
 
 
 class SeenEvents(Protocol):
-    """Remembers handled events. For the time that one may come again this takes a database: yours.
+    """Remembers handled events. Use your database if ids must survive a restart.
 
     Both are called on the consumer's thread, `has` before the handler and `add` after it, before the event is acked.
-    What they raise counts as what the handler raises. A handler that writes to a database itself does best to write the
+    Their exceptions count as the handler's. A handler that writes to a database itself does best to write the
     event's id in the same transaction; then `has` reads it there, and `add` has nothing left to do.
     """
 
@@ -29,7 +29,7 @@ class SeenEvents(Protocol):
 
 
 class SeenInMemory:
-    """Remembers the latest ids, in this process and for as long as it lives: what comes again soon, and that alone."""
+    """Remembers the latest ids in memory: it catches early repeats within one process."""
 
     def __init__(self, most: int = REMEMBERED) -> None:
         """`most`: ids; the one that was handled longest ago goes first."""

@@ -1,4 +1,4 @@
-"""A consumer's queue without the waiting for it: connects, recognises events, and acknowledges them.
+"""The common part of both consumers: connects, parses events, and acknowledges them.
 
 `Consumer` waits on a thread, `aio.Consumer` on an event loop; both have one of these.
 """

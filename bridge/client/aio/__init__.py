@@ -3,7 +3,7 @@
     async with Client("amqp://guest:guest@localhost:5672/%2f") as sms:
         await sms.send(to="+16131234567", message="Your code is 123456", id="login-4711")
 
-The connection has one thread of its own, as that of `bridge.client` has; no call takes a thread.
+One separate thread owns the connection, as in `bridge.client`; no call takes a thread.
 """
 
 from bridge.client import (

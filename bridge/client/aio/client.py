@@ -1,4 +1,4 @@
-"""The client for asyncio: commands onto the broker, confirmed, and their outcomes back for tasks that wait."""
+"""The asyncio client: publishes commands with publisher confirms, and can wait for their outcomes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _AT_ONCE = 100
 
 
 class Client:
-    """Sends commands. Connects when first used, and again whenever it has to.
+    """Sends commands. Connects at the first use, and reconnects after a loss.
 
-    Any number of tasks may share one. No call blocks the loop or takes a thread: the one connection has a thread of its
-    own, so heartbeats go out also while the loop is busy. Processes may not share it: one that was forked after the
-    first command makes a client of its own.
+    Tasks may share a client. No call blocks the loop or takes a thread: a separate thread owns the connection and sends
+    heartbeats also while the loop is busy. Processes may not share one: a process that was forked after the first
+    command must create another client.
 
-    A call that is cancelled, by `asyncio.timeout` for example, is given up: a command that was not written by then
-    never is. A written one may be on the broker; send it again with the same id.
+    A cancelled call (by `asyncio.timeout`, for example) publishes nothing more. A command that was written before may
+    be on the broker; send it again with the same id.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection. Calls that other tasks still wait for return: nothing was confirmed to them."""
+        """Close the connection. Calls that other tasks wait for end without a confirm."""
         await run_aside(self._engine.close)
 
     async def send(self, **fields: Unpack[Fields]) -> Sent:
@@ -78,12 +78,12 @@ class Client:
         return self._engine.sent_one(ready, batch)
 
     async def send_many(self, commands: Iterable[Command], *, timeout: float | None = None) -> list[Sent]:
-        """Publish all, many under way at once; return once the broker has confirmed the last.
+        """Publish all commands, many in flight at once; return once the broker has confirmed the last.
 
         `timeout` is for all together, in seconds. Nothing is published unless all are valid.
 
         Raises:
-            InvalidCommand: some are not valid; each reason begins with the place of the command.
+            InvalidCommand: some are not valid; each reason begins with the position of the command.
             BatchPartiallySent: some were not confirmed; it has the confirmed ones, and the error of each of the others.
             Closed: this client was closed.
 
@@ -107,7 +107,7 @@ class Client:
         published again too, and it is not sent twice.
 
         Raises:
-            NoOutcomeYet: not all came within `wait` seconds after the confirm; the command takes its course.
+            NoOutcomeYet: not all came within `wait` seconds after the confirm; the command is still processed.
             InvalidCommand, NotSent, Closed: as with `send`.
 
         """

@@ -1,4 +1,4 @@
-"""Events from a queue of one's own on an event loop, each acknowledged after its handler is done."""
+"""The asyncio consumer: events from the service's queue, each acknowledged after its handler."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SeenEvents(Protocol):
 class Consumer:
     """Events whose type matches one of the keys, from a durable queue of your own; processes may share it.
 
-    Works as `bridge.client.Consumer` does: the connection has a thread of its own, reconnects for as long as it takes,
+    Works as `bridge.client.Consumer` does: a separate thread owns the connection, reconnects without a limit,
     and delivers at most `prefetch` events ahead. Events are handled one after the other; several consumers on one queue
     share the work. A task that is cancelled leaves its event on the queue.
     """
@@ -117,7 +117,7 @@ class Consumer:
                 self._source.reject(delivery)
 
     def __aiter__(self) -> Self:
-        """Begin a loop; an event that an earlier loop broke off over comes first."""
+        """Begin a loop; the event at which an earlier loop ended comes first."""
         self._leave_current()
         return self
 

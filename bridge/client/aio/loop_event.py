@@ -1,4 +1,4 @@
-"""How tasks of an event loop wait for what the connection's thread does."""
+"""Events and inboxes through which the connection's thread wakes tasks of an event loop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LoopEvent:
             self.loop.call_soon_threadsafe(self._event.set)
 
     def clear(self) -> None:
-        """Have the next `wait` wait for another `set`."""
+        """Make the next `wait` wait for another `set`."""
         self._event.clear()
 
     async def wait(self, timeout: float | None = None) -> None:
@@ -40,7 +40,7 @@ class LoopEvent:
 
 
 class Inbox:
-    """Deliveries on their way from the connection's thread to one task; None has the task look around."""
+    """Deliveries on their way from the connection's thread to one task; None makes the task check its state."""
 
     def __init__(self) -> None:
         self._waiting: deque[Delivery | None] = deque()
@@ -70,7 +70,7 @@ class Inbox:
 
 
 async def run_aside(function: Callable[[], object]) -> None:
-    """Run a function that blocks for a moment at the end of a connection, on a thread of its own.
+    """Run a function that blocks briefly at the end of a connection, on a separate thread.
 
     Not the loop's pool: a full one would keep the connection open.
     """
