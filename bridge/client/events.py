@@ -75,7 +75,7 @@ class Problem:
 
 
 class _OfASubmission(Event):
-    """An event about one destination of a command; in an `invalid` one, an unreadable field is None."""
+    """An event about one destination of a command; in an `invalid` one, unreadable fields have the value None."""
 
     __slots__ = ()
 
