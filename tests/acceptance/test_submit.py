@@ -113,7 +113,7 @@ def test_a_command_is_sent_and_asked_for_until_it_is(
     assert (answer.status, json.loads(answer.body)) == (202, {"id": "ours/1"})
     assert answer.headers["Location"] == f"{PATH}/ours%2F1"
     assert (before, early["status"]) == (404, 404)
-    assert "may still wait on the queue" in early["detail"]
+    assert "may still wait in the queue" in early["detail"]
     assert event.json["traceparent"] == TRACEPARENT
     assert event.json["data"]["metadata"] == {"order": "17"}
     assert (status, said["id"], submission["attempts"]) == (200, "ours/1", 1)
@@ -230,7 +230,7 @@ def test_command_without_a_confirm_in_time_is_answered_503_and_can_be_repeated(
     bench.outcomes("slow")
 
     assert late.status == 503
-    assert "may be on the queue or not" in json.loads(late.body)["detail"]
+    assert "may be in the queue or not" in json.loads(late.body)["detail"]
     assert bench.sms("slow") == 1
 
 
