@@ -51,7 +51,7 @@ class FindOwner:
 
 @dataclass(slots=True)
 class Owner:
-    """What the ledger says of a message."""
+    """The ledger's answer about a message."""
 
     #: None where the message is not ours.
     sent: SentSubmission | None

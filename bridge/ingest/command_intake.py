@@ -1,6 +1,6 @@
-"""Takes commands over HTTP (docs/messages.md): reads each, carries its order out (`bridge.ingest.submission`), answers.
+"""Intake of commands over HTTP (docs/messages.md): validates, runs the steps of `bridge.ingest.submission`, answers.
 
-It answers once, by the end of the request's time at the latest. What comes later changes nothing any more.
+Each request is answered once, within its time limit. A result that comes later is ignored.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-#: Seconds that the ledger has to say what it knows: of a command that is handed over, of one that is asked about.
+#: Seconds that the ledger has to answer: about a command that is submitted, about one that is to be shown.
 COMPARE_TIMEOUT = 0.5
 SHOW_TIMEOUT = 2.0
 #: Seconds between two log lines about requests refused with the same status: strangers don't fill our disk.
@@ -107,10 +107,10 @@ class CommandIntake:
         self._logged: dict[int, float] = {}
 
     def take(self, submitted_command: SubmittedCommand, answered: CommandAnswered) -> None:
-        """Have a command on the queue, and call `answered` once it is or nobody should wait any longer.
+        """Publish a command, and call `answered` when the broker has confirmed it or the request's time is over.
 
         Raises:
-            Invalid: it is none; `answered` is not called.
+            Invalid: the command is not valid; `answered` is not called.
 
         """
         started = self._clock.monotonic()
@@ -129,7 +129,7 @@ class CommandIntake:
         try:
             self._resume(submission, None)
         except Exception:
-            # Whoever is told of a mistake of ours is told nothing else.
+            # The caller answers for the exception, so no second answer may follow.
             self._deadlines.clear(submission)
             raise
 
@@ -190,9 +190,9 @@ class CommandIntake:
                 self._lookups.ask(ask, partial(self._found, submission), timeout=timeout)
             case PublishCommand():
                 self._caller = caller = LoopCaller.here(self._caller)
-                # Called back on any thread, at any time, also after this server is gone.
-                told = partial(caller.call, partial(self._resume, submission))
-                self._one_shot.publish_once(step.message, told, until=submission.until)
+                # Runs on any thread, at any time, also after this server has stopped.
+                settled = partial(caller.call, partial(self._resume, submission))
+                self._one_shot.publish_once(step.message, settled, until=submission.until)
         return LATER
 
     def _found(self, submission: _Submission, known: bytes | NoAnswer | Exception | None) -> None:
@@ -202,7 +202,7 @@ class CommandIntake:
             self._resume(submission, known if isinstance(known, bytes) else None)
 
     def _answer_open(self, submission: _Submission, result: SubmitResult | Exception) -> None:
-        """Tell, unless it was told when its time was over."""
+        """Answer, unless the deadline has answered already."""
         if self._deadlines.clear(submission):
             self._answer(submission, result)
 

@@ -1,7 +1,8 @@
-"""Asks the ledger about commands for an event loop that must not wait: on a thread of its own, so many at once.
+"""Lookups of commands in the ledger, on a separate thread, for an event loop that must not block.
 
-Whoever asks gets an answer within the patience it has. While the ledger takes longer than that with one question, or
-could not be asked a moment ago, others are told at once.
+A caller gets an answer within its timeout. While one question takes the ledger longer than that, or shortly after the
+ledger was unavailable, further questions are answered with UNAVAILABLE at once. The number of waiting questions is
+bounded.
 """
 
 from __future__ import annotations
@@ -55,19 +56,19 @@ UNAVAILABLE = NoAnswer.UNAVAILABLE
 
 
 class _Question:
-    """What somebody wants to know."""
+    """A lookup that waits for its answer."""
 
     __slots__ = ("answered", "ask", "is_over")
 
     def __init__(self, ask: Callable[[Records], Any], answered: Callable[[Any], None]) -> None:
         self.ask = ask
         self.answered = answered
-        #: Whether nobody waits for it any more.
+        #: Whether its deadline has passed: its caller has been answered.
         self.is_over = False
 
 
 class Lookups(StoreWorker[Records]):
-    """Asked from one event loop; once it is stopped, nobody is answered any more."""
+    """Worker thread for the lookups of one event loop; after a stop it answers no more of them."""
 
     def __init__(
         self,
@@ -95,9 +96,9 @@ class Lookups(StoreWorker[Records]):
         *,
         timeout: float,
     ) -> None:
-        """Have `answered` called with what `ask` returns of the ledger, within `timeout` seconds, or with AWAY.
+        """Call `answered` with the result of `ask`, or with UNAVAILABLE, within `timeout` seconds.
 
-        A mistake of ours is handed on.
+        An unexpected exception of `ask` is passed to `answered`.
         """
         now = self._clock.monotonic()
         busy_since = self._busy_since

@@ -32,7 +32,7 @@ class Publishing:
 # Not frozen, and each is only itself: one is made for every event.
 @dataclass(slots=True, eq=False)
 class PendingEvent:
-    """An event that somebody waits for to be durable."""
+    """An event that a request waits for until it is durable."""
 
     event: Event
     durable: Callable[[bool], None] = field(repr=False)
@@ -56,8 +56,8 @@ class DurablePublisher:
         """Call `durable` with True once the event is, or with False where nothing has taken it.
 
         Returns at once; `durable` runs on any thread, perhaps twice (the first counts), and must not block. Either is
-        final. What the publisher has taken is neither while the broker says nothing and the spool, if there is one,
-        can't keep it: it is published until it is confirmed, and that may take long.
+        final. There is no result yet for an event that the publisher has taken while the broker does not confirm it and
+        the spool, if there is one, can't keep it: it is published until it is confirmed, and that may take long.
         """
         message, unconfirmed = self._to_message(event), PendingEvent(event, durable, self._clock.monotonic())
         spooler = self._spooler

@@ -1,7 +1,7 @@
-"""Tells the ledger what the provider's notifications prove, behind the webhook's back: no answer ever waits for it.
+"""Writer of evidence: records in the ledger, in the background, which messages the notifications prove to exist.
 
-It is a help, not a duty: what is in doubt is looked up in the provider's history all the same. So whatever can't be
-written soon is dropped, counted, and logged once a minute.
+No webhook's answer waits for it. It is best-effort: submissions in doubt are looked up in the provider's history
+anyway. Evidence that can't be written soon is dropped, counted, and logged once a minute.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from bridge.ops.metrics import Metrics
     from bridge.ports import Ledger
 
-#: Sights that wait for the ledger; some 300 bytes each.
+#: Observed messages that wait for the ledger; some 300 bytes each.
 WAITING = 1_000
-#: Sights in one transaction.
+#: Observed messages in one transaction.
 BATCH = 100
 #: Seconds until the ledger is tried again after it failed.
 PAUSE = 2.0
 
 
 class EvidenceWriter(StoreWorker["Ledger"]):
-    """Writes to a ledger connection of its own; what waits at a stop is written if the ledger takes it at once."""
+    """Writes on its own ledger connection; evidence that waits at a stop is written if the ledger takes it at once."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class EvidenceWriter(StoreWorker["Ledger"]):
         waiting: int = WAITING,
         pause: float = PAUSE,
     ) -> None:
-        """`open_ledger` may raise LedgerUnavailable; at most `waiting` sights wait for it; `pause` is in seconds."""
+        """`open_ledger` may raise LedgerUnavailable; at most `waiting` items wait for it; `pause` is in seconds."""
         super().__init__("evidence", open_ledger, retry=pause)
         self._metrics = metrics
         self._waiting: queue.Queue[Evidence] = queue.Queue(waiting)
@@ -55,7 +55,7 @@ class EvidenceWriter(StoreWorker["Ledger"]):
         self.wake()
 
     def has_more(self) -> bool:
-        """Tell whether something waits."""
+        """Return whether evidence waits."""
         return not self._waiting.empty()
 
     def run_once(self) -> float:

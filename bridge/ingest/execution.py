@@ -1,4 +1,4 @@
-"""What the executor works with: notifications under way, its settings, a memory, and a keeper of events."""
+"""Types of the executor: a notification in flight, the settings, the event memory and the event publisher."""
 
 from __future__ import annotations
 

@@ -51,13 +51,13 @@ class NotificationExecutor:
         self,
         settings: NotificationSettings,
         memory: EventMemory,
-        keeper: EventPublisher,
+        publisher: EventPublisher,
         report: NotificationReport,
         clock: Clock,
     ) -> None:
         self._settings = settings
         self._memory = memory
-        self._keeper = keeper
+        self._publisher = publisher
         self._report = report
         self._clock = clock
         self._caller: LoopCaller | None = None
@@ -68,10 +68,10 @@ class NotificationExecutor:
     # --- from outside --------------------------------------------------------------------------------------------
 
     def take(self, body: bytes, answered: NotificationAnswered) -> None:
-        """Make what `body` says an event, and call `answered` once it is durable or the request's time is over.
+        """Make an event of a notification; call `answered` once it is durable or the request's time is over.
 
-        What is an event already is not made one again. A notification that was not durable in time may still become
-        one: when the provider comes again with it, that event has the same id.
+        A notification that is an event already does not become a second one. One that was not durable in time may still
+        become an event: when the provider repeats the notification, that event has the same id.
         """
         span = None if self._settings.traces is None else self._settings.traces.arrived()
         traceparent = None if span is None else span.traceparent
@@ -138,7 +138,7 @@ class NotificationExecutor:
                     if run.span is not None:
                         settled = self._traced(run.span, action, settled)
                     # Called back on any thread, at any time, also after this server is gone.
-                    self._keeper.make_durable(action.event, partial(run.caller.call, settled), run.caller)
+                    self._publisher.make_durable(action.event, partial(run.caller.call, settled), run.caller)
                 case Respond():
                     run.result = action.result
                     self._answer(run, action.result)

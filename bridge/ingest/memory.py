@@ -3,7 +3,7 @@
 Nothing here may keep a notification from becoming an event. While the ledger is away nothing waits for it: an event
 that it was not asked about is published, with the same id as ever, and ids that it was not given wait until it is back.
 
-One thread with connections of its own serves all requests: questions that come while a transaction is under way make up
+One thread with its own connections serves all requests: questions that come while a transaction is under way make up
 the next one, and while there is much to do it waits a moment for more, since a transaction costs as much as twenty
 rows. It is not the thread that records evidence: that one waits for those who send, and a webhook does not.
 """
@@ -69,9 +69,9 @@ class Question:
 
 
 class NotificationMemory(StoreWorker["Seen"]):
-    """`ask`, `time_out` and `note` are an event loop's; the rest runs on a thread of its own.
+    """An event loop calls `ask`, `time_out` and `note`; the rest runs on a separate thread.
 
-    What waits at a stop is answered and recorded if the ledger takes it at once.
+    Questions and ids that wait at a stop are answered and recorded if the ledger takes them at once.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class NotificationMemory(StoreWorker["Seen"]):
     # --- the thread ----------------------------------------------------------------------------------------------
 
     def has_more(self) -> bool:
-        """Tell whether something waits that the ledger may take."""
+        """Return whether questions or ids wait that the ledger may take."""
         return not self._unavailable and bool(self._asked or self._notes)
 
     def run_once(self) -> float:
@@ -171,7 +171,7 @@ class NotificationMemory(StoreWorker["Seen"]):
                 self._answer(seen, questions)
             self._record(seen)
         except LedgerUnavailable as e:
-            # What is there later may be another ledger, or an older one.
+            # The database that is reachable later may be another ledger, or an older one.
             self._unavailable = True
             self.close()
             self.warn(

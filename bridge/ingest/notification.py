@@ -117,8 +117,8 @@ class NotificationFlow:
     def _find_owner(self, event: Event, style: EventFormat, now: float) -> NotificationSteps:
         """Make a receipt that the provider posts by itself the event of the submission that it is about.
 
-        A message that the ledger does not know is somebody else's, sent from elsewhere in the account; its receipt
-        stays as it is. Refused, it would come again for ever.
+        A message that the ledger does not know was sent by another client of the account; its receipt stays as it is.
+        If it were refused, the provider would repeat it for ever.
         """
         receipt = receipt_of(event)
         if receipt is None:

@@ -1,8 +1,8 @@
 """The thread that owns the spool: events that the broker does not confirm go in, and out again once it is back.
 
 All that waits at one time goes to the disk in one transaction, so many requests share an fsync. Published events are
-watched meanwhile: one that is unconfirmed for too long, or while the broker is not available, is kept in the spool, and
-a late confirm takes it out again.
+watched: one that is unconfirmed for too long, or while the broker is not available, is kept in the spool, and a late
+confirm takes it out again.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class _Released(NamedTuple):
 
 
 class Spooler(BackgroundWorker):
-    """Keeps events, and drains them. Calls from any thread; all that touches the spool is on its own.
+    """Keeps events, and drains them. Calls from any thread; its own thread alone touches the spool.
 
-    What waits at a stop is written; the publisher has stopped before.
+    Events that wait at a stop are written; the publisher has stopped before.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Spooler(BackgroundWorker):
         self._clock = publishing.clock
         self.status = status
         self._timeout = timeout
-        #: What is published and not confirmed. Of two threads that take one out, the first has it.
+        #: Events published and not confirmed. Of two threads that take one out, the first has it.
         self.watched: dict[PendingEvent, bool] = {}
         #: Events to keep, ids that the broker has, ids that it was not given.
         self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
@@ -86,7 +86,7 @@ class Spooler(BackgroundWorker):
         self._open: dict[str, PendingEvent] = {}
         #: Events that the broker has and the spool could not yet forget.
         self._forget: set[str] = set()
-        #: The number of the last event that was drained or found in hand.
+        #: The number of the last event that was drained or found in flight.
         self._drained_to = 0
 
     def keep(self, event: Event, durable: Callable[[bool], None]) -> None:
@@ -118,7 +118,7 @@ class Spooler(BackgroundWorker):
     # --- the spool's thread ---------------------------------------------------------------------------------------
 
     def has_more(self) -> bool:
-        """Tell whether something waits."""
+        """Return whether messages wait in the inbox."""
         return not self._inbox.empty()
 
     def run_once(self) -> float:
@@ -146,7 +146,7 @@ class Spooler(BackgroundWorker):
         keep = [one for one in taken if isinstance(one, PendingEvent)]
         confirmed = {one for one in taken if isinstance(one, str)}
         self._draining -= confirmed
-        # What was published before it was kept is confirmed after that: its id is in a later round.
+        # An event that was published before it was kept is confirmed after that: its id is in a later iteration.
         self._forget |= confirmed & self._in_flight
         released = {one.id for one in taken if isinstance(one, _Released)}
         if released & self._in_flight:
@@ -201,7 +201,7 @@ class Spooler(BackgroundWorker):
             kept = self._change(spool, [waiting.event for waiting in capacity])
             if kept:
                 self.status.kept(len(capacity))
-                # The publisher tells us of those that it has.
+                # The publisher reports the confirms of the events that it has.
                 self._in_flight |= {waiting.event.id for waiting in capacity if waiting.since is not None}
                 failpoints.reach("notification-spooled")
             for waiting in capacity:
@@ -255,7 +255,7 @@ class Spooler(BackgroundWorker):
         return self._clock.monotonic() >= self._retry_at
 
     def _drain(self, spool: Spool) -> None:
-        """Publish the oldest that are not in hand, while the broker takes messages."""
+        """Publish the oldest that are not in flight, while the broker takes messages."""
         capacity = DRAINING - len(self._draining)
         # Half of them at a time: a query for each would be a waste.
         if capacity < DRAINING // 2 or not self._publisher.available or self._stopping.is_set():
@@ -267,7 +267,7 @@ class Spooler(BackgroundWorker):
         except SpoolUnavailable as e:
             self._fail(e)
             return
-        # What can be read may still take nothing: that is for a change or a probe to say.
+        # A spool that can be read may still refuse writes: only a change or a probe shows that.
         for spooled in found:
             id_ = spooled.event.id
             if id_ not in self._in_flight:

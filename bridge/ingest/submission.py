@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CheckBroker:
-    """Tell whether the broker takes commands."""
+    """Return whether the broker takes commands."""
 
 
 @dataclass(slots=True)
 class FindContent:
-    """Return the content hash of the command that the ledger has by this id; None for none, or where it can't tell."""
+    """Return the content hash of the command with this id; None if the ledger has none or does not answer."""
 
     command_id: str
 
@@ -53,7 +53,7 @@ def submit(command: ValidatedCommand) -> Generator[SubmissionStep, Any, SubmitRe
     # An id that was made up for it is no other command's.
     if command.has_own_id:
         known: bytes | None = yield FindContent(command.id)
-        # Where the ledger can't tell, a worker will.
+        # Without an answer of the ledger, a worker compares the contents later.
         if known is not None and known != command.content_hash:
             return SubmitResult.CONFLICTING
     offered: OneShotResult = yield PublishCommand(command.message)

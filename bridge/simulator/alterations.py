@@ -62,7 +62,7 @@ ALTERATIONS: Mapping[str, Callable[[str], str]] = {
 
 
 def alter(text: str, name: str | None) -> str:
-    """Return `text` as a gateway shows it that alters texts so; as it is where `name` is None."""
+    """Return `text` after the alteration `name`; without a name it is unchanged."""
     return text if name is None else ALTERATIONS[name](text)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: What the calls of each kind are called in the statistics.
+#: The name of each kind of call in the statistics.
 _COUNTED: dict[Target, str] = {
     "send": "sends",
     "token": "token_requests",

@@ -25,14 +25,14 @@ class RecordedCall:
     in_flight: int
     #: The text of a send, where it can be read.
     message: str | None = field(repr=False)
-    #: What went wrong with it on demand.
+    #: The fault that was applied to it.
     fault: str | None
     #: The status that was answered, or that a fault kept from being so.
     status: int
 
 
 def text_of(target: Target, request: SimulatorRequest) -> str | None:
-    """Return the text of a send, whether the simulator would take it or not; None where there is none to read."""
+    """Return the text of a send, whether the simulator would take it or not; None where it can't be read."""
     if target != "send":
         return None
     try:

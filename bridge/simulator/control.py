@@ -50,7 +50,7 @@ class Number(_Strict):
 
 
 class Status(_Strict):
-    """What became of a message, and whether that is posted to the webhooks."""
+    """A new status of a message, and whether it is posted to the webhooks."""
 
     message_id: str
     status: str

@@ -1,4 +1,4 @@
-"""What the provider refuses with: its error envelope (wire reference 8.1) and the codes it is used with here."""
+"""Error replies of the provider: its error envelope (wire reference 8.1) and the codes it is used with here."""
 
 from __future__ import annotations
 

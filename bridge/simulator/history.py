@@ -54,7 +54,7 @@ class SimulatedThread:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a client asked of a list: `max`, `next`, `new` and `lastMessageTime`."""
+    """The parameters of a request for a list: `max`, `next`, `new` and `lastMessageTime`."""
 
     size: int
     after: str | None
@@ -112,10 +112,10 @@ class SimulatedHistory:
 
 
 def parse_page(query: Mapping[str, str], limit: int) -> Page:
-    """Read what a client asks of a list.
+    """Read the parameters of a request for a list.
 
     Raises:
-        ApiError: a number is none, or `next` is no pointer of ours.
+        ApiError: a parameter is not a number, or `next` is not a pointer of the simulator.
 
     """
     since = _number(query, "lastMessageTime", 0.0)
@@ -128,7 +128,7 @@ def parse_page(query: Mapping[str, str], limit: int) -> Page:
 
 
 def cut(items: Iterable[T], page: Page, name: Callable[[T], str]) -> tuple[list[T], str | None]:
-    """Return one page of `items` and the pointer to the next, None on the last. `name` tells one from another."""
+    """Return one page of `items` and the pointer to the next, None on the last. `name` returns the key of an item."""
     rest = list(items)
     if page.after is not None:
         position = next((index for index, item in enumerate(rest) if name(item) == page.after), None)

@@ -48,7 +48,7 @@ class Manner(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What is answered, when, and in which manner."""
+    """An answer: its content, its delay, and the manner in which it is sent."""
 
     status: int
     body: bytes = field(default=b"", repr=False)

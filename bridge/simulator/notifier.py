@@ -36,7 +36,7 @@ class Posting:
     type: str
     id: str | None
     attempts: int = 0
-    #: The last answer's; None while there was none.
+    #: The HTTP status of the last answer; None before the first.
     status: int | None = None
 
     @property
@@ -98,7 +98,7 @@ class Notifier:
 
 
 async def post(posting: Posting) -> int:
-    """Post once on a connection of its own and return the status of the answer.
+    """Post once on a separate connection and return the status of the answer.
 
     Raises:
         OSError: not reachable, or the connection was lost.

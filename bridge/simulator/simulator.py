@@ -29,7 +29,7 @@ _CONNECTIONS = 10_000
 
 
 class StopSignal(Protocol):
-    """What says that it is time to stop; a `threading.Event` does."""
+    """A signal that it is time to stop, such as a `threading.Event`."""
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait, for at most `timeout` seconds, and return whether it is time."""
@@ -37,7 +37,7 @@ class StopSignal(Protocol):
 
 
 class Simulator:
-    """A provider of one's own, on a thread of its own. It can be started once."""
+    """A simulated provider on a separate thread. It can be started once."""
 
     def __init__(self, settings: SimulatorSettings | None = None, *, clock: Clock | None = None) -> None:
         self._settings = settings or SimulatorSettings()

@@ -117,7 +117,7 @@ class Account:
         return DELIVERED if arrived and message.status == SENT else message.status
 
     def delete(self, messages: list[SimulatedMessage]) -> None:
-        """Forget `messages`, and tell who subscribed."""
+        """Delete `messages`, and notify their subscribers."""
         self.history.delete(messages)
         for message in messages:
             note = notifications.of_deletion(self.message_url(message), self.clock.now(), self.settings.units)

@@ -62,7 +62,7 @@ class Subscribing:
         return json_reply(201, {"subscription": self._shown(subscription)})
 
     def subscriptions(self, *_: object) -> Reply:
-        """List the subscriptions; an empty array where there are none, since the SDKs fail without the key."""
+        """List the subscriptions; an empty array if there is no subscription, since the SDKs fail without the key."""
         shown = [self._shown(subscription) for subscription in self._subscriptions.values()]
         listed = {"resourceURL": f"{self._account.sms_url}/inbound/subscriptions", "subscription": shown}
         return json_reply(200, {"subscriptionList": listed})
