@@ -78,6 +78,8 @@ class BackgroundWorker(ABC):
         self._woken.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
+            if self._thread.is_alive():
+                self._log.warning("thread.not_stopped", thread=self._thread.name, waited=timeout)
 
     def pause(self, seconds: float) -> bool:
         """Wait on the worker's thread; return whether the worker is stopping."""

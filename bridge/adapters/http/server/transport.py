@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,9 @@ class ClientTransport:
         If unread data is in transit, our sending side is closed first. TLS waits for the client's close_notify.
         """
         if is_unconsumed and not self.is_encrypted and not self._transport.is_closing():
-            self._transport.write_eof()
+            # The client may have gone since.
+            with suppress(OSError):
+                self._transport.write_eof()
             self._transport.resume_reading()
         else:
             self._transport.close()
