@@ -18,6 +18,7 @@ from sqlalchemy import Engine, create_engine, inspect, text
 from bridge.adapters.store import open_ledger, open_seen, read_ledger
 from bridge.adapters.store.schema import MIGRATIONS
 from bridge.adapters.store.tables import REVISION, metadata
+from bridge.domain.ledger import ReadCommand
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
@@ -161,3 +162,12 @@ def test_processes_that_start_at_once_create_one_ledger(ledger_url: str) -> None
     assert [process.returncode for process in processes] == [0] * 4
     assert made.count("True") >= 1
     assert summary_of(ledger_url).revision == REVISION
+
+
+def test_ledger_whose_columns_another_version_renamed_is_unusable(ledger_url: str, engine: Engine) -> None:
+    with closing(open_ledger(ledger_url)) as ledger:
+        with engine.begin() as connection:
+            connection.execute(text("ALTER TABLE commands RENAME COLUMN version TO version_of_another"))
+
+        with pytest.raises(LedgerUnusable, match="another version has migrated the ledger"):
+            ledger.apply([ReadCommand(command_id="c1")])

@@ -8,7 +8,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from bridge.adapters.store import retention, schema, unit_of_work
 from bridge.adapters.store.lineages import Lineages
-from bridge.ports import ChangeRefused, LedgerUnavailable
+from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,4 +124,8 @@ def unavailable(error: Exception) -> LedgerUnavailable:
         return LedgerUnavailable(type(cause).__name__)
     # The first line only: the further lines of PostgreSQL's errors quote rows.
     first, _, _ = str(cause).partition("\n")
-    return LedgerUnavailable(f"{type(cause).__name__}: {first}")
+    reason = f"{type(cause).__name__}: {first}"
+    if type(cause).__name__ == "UndefinedColumn" or first.startswith("no such column"):
+        # A retry can't help, and this process must not hold commands that another version can send.
+        return LedgerUnusable(f"{reason}; another version has migrated the ledger: start that one")
+    return LedgerUnavailable(reason)
