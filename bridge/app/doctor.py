@@ -15,7 +15,7 @@ from bridge.adapters.reachability import PortClosed, Reached, reach
 from bridge.app import parts
 from bridge.app import running_processes as running
 from bridge.app.doctor_broker import check_addresses
-from bridge.app.doctor_records import PERMISSIONS, check_disk_space, check_ledger
+from bridge.app.doctor_records import PERMISSIONS, check_disk_space, check_ledger, check_spool
 from bridge.app.environment import unusable_here
 from bridge.app.files import files_needed
 from bridge.app.log import configure_log
@@ -70,8 +70,9 @@ def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Chec
                 check=partial(check_ledger, settings, processes),
                 advice="check ledger.url; `bridge ledger migrate` creates a ledger",
             ),
+            Check(name="spool", check=partial(check_spool, settings), advice="see ingest.spool"),
             Check(
-                name="room",
+                name="disk",
                 check=partial(check_disk_space, settings),
                 advice="see ledger.url and ingest.spool",
             ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.amqp.inspection import Noted, compare_ledger
 from bridge.adapters.permissions import others_can_write
+from bridge.adapters.spool import quarantined_in
 from bridge.adapters.store import read_ledger
 from bridge.app import parts
 from bridge.domain.ledger_url import SqliteFile, read_ledger_url
@@ -103,6 +104,18 @@ def _whose(settings: Settings, processes: Collection[str], summary: Summary) -> 
             return warn("this user may not see whether it is the command queue's own", PERMISSIONS)
         case Noted.REFUSED:
             return skipped("an ingest's user can't see whether it is the command queue's own")
+
+
+def check_spool(settings: Settings) -> Iterator[CheckResult]:
+    """Report spool files that were quarantined and not recovered."""
+    if settings.ingest.spool is None:
+        yield skipped("ingest.spool is not set")
+        return
+    found = quarantined_in(settings.ingest.spool)
+    for path in found:
+        yield fail(f"the events in {path} are not published", f"run: bridge spool recover {path}")
+    if not found:
+        yield ok("no damaged file waits for recovery")
 
 
 def check_disk_space(settings: Settings) -> Iterator[CheckResult]:

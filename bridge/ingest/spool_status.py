@@ -86,6 +86,7 @@ class SpoolStatus:
         self._metrics.spool_events.set(self.contents.events)
         self._metrics.spool_bytes.set(self.contents.bytes)
         self._metrics.spool_age.set(self._age(self.contents))
+        self._metrics.quarantined.set(self.contents.quarantined)
         self._show(self._judged(self.contents, is_open=contents is not None))
 
     def _judged(self, contents: SpoolContents, *, is_open: bool) -> SpoolProblem | None:

@@ -118,8 +118,8 @@ class Spooler(BackgroundWorker):
     # --- the spool's thread ---------------------------------------------------------------------------------------
 
     def has_more(self) -> bool:
-        """Return whether messages wait in the inbox."""
-        return not self._inbox.empty()
+        """Return whether events wait, in the inbox or for a confirm."""
+        return not self._inbox.empty() or bool(self.watched)
 
     def run_once(self) -> float:
         """Take all there is, and look after what is watched and what is to be drained."""
@@ -172,7 +172,8 @@ class Spooler(BackgroundWorker):
             self._open.clear()
         if not self.watched:
             return again
-        before = self._clock.monotonic() - self._timeout if self._publisher.available else float("inf")
+        waits = self._publisher.available and not self._stopping.is_set()
+        before = self._clock.monotonic() - self._timeout if waits else float("inf")
         late = [one for one in self.watched.copy() if (one.since or 0.0) <= before]
         return again + [one for one in late if self.watched.pop(one, False)]
 
@@ -196,15 +197,15 @@ class Spooler(BackgroundWorker):
         return self._spool
 
     def _write(self, spool: Spool, keep: list[PendingEvent]) -> None:
-        capacity = self._with_capacity(spool, keep)
-        if capacity:
-            kept = self._change(spool, [waiting.event for waiting in capacity])
+        fitting = self._fitting(spool, keep)
+        if fitting:
+            kept = self._change(spool, [waiting.event for waiting in fitting])
             if kept:
-                self.status.kept(len(capacity))
+                self.status.kept(len(fitting))
                 # The publisher reports the confirms of the events that it has.
-                self._in_flight |= {waiting.event.id for waiting in capacity if waiting.since is not None}
+                self._in_flight |= {waiting.event.id for waiting in fitting if waiting.since is not None}
                 failpoints.reach("notification-spooled")
-            for waiting in capacity:
+            for waiting in fitting:
                 if kept:
                     waiting.durable(True)  # noqa: FBT003 - that is all there is to say
                 else:
@@ -214,7 +215,7 @@ class Spooler(BackgroundWorker):
         elif self._is_time():
             self._try(spool.probe)
 
-    def _with_capacity(self, spool: Spool, keep: list[PendingEvent]) -> list[PendingEvent]:
+    def _fitting(self, spool: Spool, keep: list[PendingEvent]) -> list[PendingEvent]:
         """Return what the bounds allow to be kept, and refuse the others."""
         if not keep:
             return []

@@ -172,6 +172,7 @@ class Metrics:
         "1 while the spool can store events; NaN without a spool.")
     spooled = _counter("spool_kept", "Events stored in the spool.")
     drained = _counter("spool_drained", "Spooled events that the broker has confirmed.")
+    quarantined = _gauge("spool_quarantined_files", "Damaged spool files that wait for `bridge spool recover`.")
     damaged = _counter("spool_damaged", "Damaged events and files of the spool, in quarantine.")
     subscriptions_declared = _gauge("subscriptions_declared", "Subscriptions that this ingest maintains.")
     subscriptions_missing = _gauge("subscriptions_missing", "Those that were missing after the last check.")

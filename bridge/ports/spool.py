@@ -31,6 +31,8 @@ class SpoolContents:
     oldest_at: float | None
     #: Events and files found damaged and quarantined since the spool was opened.
     damaged: int = 0
+    #: Damaged files that are not recovered yet.
+    quarantined: int = 0
     #: How often the events were moved to another file, which may renumber them.
     moved: int = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,8 +19,6 @@ from tests.harness.waiting import free_port, wait_until
 from tests.harness.webhook import listening_port
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.acceptance.commands import Done
     from tests.acceptance.conftest import Provider
     from tests.conftest import StartBridge
@@ -34,13 +33,14 @@ SECRET = f"Bearer {SECRETS['webhook']}"
 
 
 @pytest.fixture
-def well(env: dict[str, str], bridge_process: StartBridge) -> dict[str, str]:
+def well(env: dict[str, str], bridge_process: StartBridge, tmp_path: Path) -> dict[str, str]:
     """Return the configuration of a bridge whose every part is there and right."""
     port = free_port()
     whole = {
         **env,
         "BRIDGE_CPAAS__CLIENT_SECRET": SECRETS["client"],
         "BRIDGE_INGEST__PORT": str(port),
+        "BRIDGE_INGEST__SPOOL": str(tmp_path / "spool"),
         "BRIDGE_INGEST__AUTHORIZATION": SECRET,
         "BRIDGE_SUBSCRIPTIONS__WEBHOOK_URL": f"http://127.0.0.1:{port}/inbound-sms/webhook",
     }
@@ -82,7 +82,7 @@ def test_where_all_is_well_it_says_so_and_changes_nothing(
     assert levels(done) == {
         name: {"ok"}
         for name in (
-            "files", "broker", "process", "topology", "ledger", "room", "account", "subscriptions", "webhook",
+            "files", "broker", "process", "topology", "ledger", "spool", "disk", "account", "subscriptions", "webhook",
         )
     }  # fmt: skip
     assert (done.code, plain.code) == (0, 0)
@@ -90,6 +90,15 @@ def test_where_all_is_well_it_says_so_and_changes_nothing(
     assert "it is the command queue's own" in plain.stdout
     assert (provider.journal(), amqp.get("sms.dead"), amqp.get(COLLECTOR)) == ([], None, None)
     assert leaks(done.stdout + done.stderr + plain.stdout + plain.stderr) == []
+
+
+def test_quarantined_spool_file_fails_with_the_command_that_recovers_it(well: dict[str, str]) -> None:
+    file = Path(well["BRIDGE_INGEST__SPOOL"], "damaged-2026-01-31T09-30-00Z.sqlite3")
+    file.touch()
+    done = doctor(well)
+
+    assert (done.code, levels(done)["spool"]) == (1, {"fail"})
+    assert f"bridge spool recover {file}" in published(done, "spool")
 
 
 @pytest.mark.parametrize(

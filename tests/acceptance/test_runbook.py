@@ -105,7 +105,10 @@ def test_spool_recover_works_with_the_rights_of_an_ingest(
     recovered = run("spool", "recover", damaged, env={**env, **users.env("bridge-ingest")})
 
     assert declared.code == 0, declared.stderr
-    assert (recovered.code, recovered.stdout) == (0, "1 events published, 0 could not be read\n")
+    assert (recovered.code, recovered.stdout) == (
+        0,
+        f"1 events published, 0 could not be read: {damaged}.recovered\n",
+    )
 
 
 def test_the_commands_of_the_runbook_print_what_it_shows(

@@ -294,19 +294,19 @@ def test_damaged_spool_is_recovered_by_a_person_while_the_ingest_goes_on_with_a_
         return command.wait(), command.stdout, command.logs
 
     unreachable, first, second = recover(NO_BROKER)[0], recover(), recover()
-    published, unreadable = (int(word) for word in first[1].split() if word.isdigit())
+    published, unreadable = (int(word) for word in first[1].partition(":")[0].split() if word.isdigit())
     messages = collect(amqp, ["m-after", "m-0", "m-49"])
     found = {message.json["data"]["message_id"] for message in messages} - {"m-after"}
 
-    assert (after, unreachable, first[0], second[0]) == (204, 69, 1, 0)
+    assert (after, unreachable, first[0], second[0]) == (204, 69, 1, 1)
     assert str(aside) in other.logs
     assert (published, unreadable) == (len(found), 50 - len(found))
     assert 30 < published < 50
     assert "m-30" not in found
     assert_one_event_each(messages, [*found, "m-after"])
-    assert ("nothing is left" in second[2], second[1]) == (True, "0 events published, 0 could not be read\n")
+    assert second[1].startswith("0 events published, 1 could not be read")
     assert spooled(other) == 0
-    assert [path.name for path in directory.glob("damaged-*")] == [f"{aside.name}.recovered"]
+    assert [path.name for path in directory.glob("damaged-*")] == [f"{aside.name}.partly-recovered"]
 
 
 def test_a_second_ingest_on_one_spool_goes_without_and_says_why(start_ingest: StartIngest) -> None:

@@ -9,14 +9,14 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.spool import open_spool, read_damaged
+from bridge.adapters.spool import open_spool, read_damaged, rename
 from bridge.domain.events import Event
 from bridge.ports import SPOOL_OVERHEAD, SpoolUnavailable
 from tests.fakes.spool import FakeSpool
@@ -264,6 +264,53 @@ def test_damaged_file_is_quarantined_with_all_that_can_be_read_and_the_spool_goe
     assert aside.read_bytes() == spoilt
 
 
+def test_quarantined_file_is_counted_and_reported_at_each_start_until_it_is_recovered(
+    directory: Path,
+) -> None:
+    file = directory / "damaged-2026-01-31T09-30-00Z.sqlite3"
+    filled(directory, 1).rename(file)
+    with capture_logs() as lines, closing(open_spool(directory)) as spool:
+        before = spool.contents.quarantined
+        file.rename(f"{file}.recovered")
+        spool.probe()
+        after = spool.contents.quarantined
+
+    assert (before, after) == (1, 0)
+    assert [line["event"] for line in lines] == ["spool.not_recovered"]
+    assert f"bridge spool recover {file}" in str(lines[0]["hint"])
+
+
+def test_rename_that_a_crash_interrupted_is_completed(directory: Path) -> None:
+    file = filled(directory, 3)
+    to = directory / "new.sqlite3"
+    to.hardlink_to(file)
+    rename(file, to)
+
+    assert (file.exists(), [one.id for one in read_damaged(to) if one]) == (False, ["id-0", "id-1", "id-2"])
+
+
+def test_recovery_without_space_for_its_copy_is_an_error_and_not_damage(directory: Path) -> None:
+    """In a process whose directory for temporary files is a disk with hardly more space than the file needs."""
+    file = filled(directory, 300)
+    program = (
+        f"mount -t tmpfs -o size={file.stat().st_size + 8192} none /mnt && TMPDIR=/mnt exec {sys.executable} -c "
+        f"'from tests.contract.test_spool import *; print(len(list(read_damaged(Path(\"{file}\")))))'"
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no separate disk: {done.stderr.strip()}")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is there space for a copy" in done.stderr
+    assert len([one for one in read_damaged(file) if one]) == 300
+
+
 def test_second_damaged_file_does_not_take_the_name_of_the_first(directory: Path) -> None:
     for content in (b"one", b"two"):
         filled(directory, 1).write_bytes(content * 1000)
@@ -496,7 +543,7 @@ def test_full_disk_loses_no_stored_event(directory: Path) -> None:
         assert spool.contents.damaged == 0
 
 
-def test_full_disk_loses_nothing_and_the_spool_works_again_with_free_space() -> None:
+def test_spool_on_a_full_disk_opens_and_removes_published_events() -> None:
     """In a process with a separate disk of 6 MB."""
     program = (
         "mount -t tmpfs -o size=6m none /mnt && exec "
@@ -512,18 +559,28 @@ def test_full_disk_loses_nothing_and_the_spool_works_again_with_free_space() -> 
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"no separate disk: {done.stderr.strip()}")
 
-    assert (done.returncode, done.stdout.split()) == (0, ["emptied", "again"]), done.stderr
+    assert (done.returncode, done.stdout.split()) == (0, ["opened", "emptied", "again"]), done.stderr
+
+
+def fill_the_rest() -> None:
+    """Leave no space on the disk at /mnt: other programs write to it as well."""
+    with suppress(OSError), Path("/mnt/others").open("ab", buffering=0) as others:
+        while True:
+            others.write(bytes(4096))
 
 
 def on_a_small_disk() -> None:
-    """Fill the disk at /mnt, free space, empty the spool and use it again."""
-    others = Path("/mnt/others")
-    others.write_bytes(bytes(500_000))
+    """Fill the disk at /mnt, open the spool again, empty it and use it again."""
     with closing(open_spool(Path("/mnt/spool"))) as spool:
         kept = fill(spool)
         assert len(kept) > 200, len(kept)
+        fill_the_rest()
         assert ids(spool) == kept
-        others.unlink()
+    # Closing may have freed space.
+    fill_the_rest()
+    with closing(open_spool(Path("/mnt/spool"))) as spool:
+        print("opened")
+        assert ids(spool) == kept
         for start in range(0, len(kept), 50):
             spool.change([], kept[start : start + 50], now=NOW)
         assert spool.contents.events == 0

@@ -424,6 +424,17 @@ def test_waiting_events_are_written_before_the_stop(model: SpoolerModel) -> None
     assert (model.spool.ids, model.spool.closed) == (ids(*range(50)), True)
 
 
+def test_published_events_without_a_confirm_are_written_before_the_stop() -> None:
+    model = SpoolerModel().make().start()
+    model.publisher.confirming.clear()
+    model.take(1, 2)
+    model.spooler.stop()
+
+    assert model.wait_durable(1, 2) == [True, True]
+    assert (model.spool.ids, model.spool.closed) == (ids(1, 2), True)
+    model.publisher.close()
+
+
 def test_filling_and_emptying_are_logged_once(model: SpoolerModel) -> None:
     with capture_logs() as lines:
         model.start()

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from bridge.adapters.spool.database import PAGE_BYTES, SUFFIXES, beside, connect, create_tables
+from bridge.adapters.spool.database import (
+    DAMAGE,
+    PAGE_BYTES,
+    SUFFIXES,
+    beside,
+    code_of,
+    connect,
+    create_tables,
+)
 from bridge.adapters.spool.rows import COLUMNS, spooled
 
 if TYPE_CHECKING:
@@ -30,7 +38,7 @@ def read_damaged(path: Path) -> Generator[Event | None, None, None]:
     Reads a copy in the directory for temporary files, since opening a database changes it.
 
     Raises:
-        OSError: the files can't be read, or there is no space for the copy.
+        OSError: the files can't be read, or there is no space for the copy and for SQLite's own files beside it.
 
     """
     with TemporaryDirectory(prefix="sms-bridge-spool-") as directory:
@@ -40,8 +48,10 @@ def read_damaged(path: Path) -> Generator[Event | None, None, None]:
                 shutil.copyfile(beside(path, suffix), beside(copy, suffix))
         try:
             yield from _events(copy)
-        except sqlite3.DatabaseError:
+        except _Unreadable:
             yield None
+        except sqlite3.Error as e:
+            raise OSError(f"{path} can't be read: {e}; is there space for a copy in {directory}?") from e
 
 
 def _events(path: Path) -> Iterator[Event | None]:
@@ -49,8 +59,9 @@ def _events(path: Path) -> Iterator[Event | None]:
     with closing(connection):
         for number in numbers:
             try:
-                row = connection.execute(_SELECT, (number,)).fetchone()
-            except sqlite3.DatabaseError:
+                with _damage():
+                    row = connection.execute(_SELECT, (number,)).fetchone()
+            except _Unreadable:
                 yield None
                 continue
             if row is not None or are_certain:
@@ -62,17 +73,19 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, Iterable[int], bool]:
     """Open a database; return the numbers that its events may have, too, and whether each number has an event."""
     try:
         return _read(path)
-    except sqlite3.DatabaseError:
+    except _Unreadable:
         _replace_first_page(path)
         return _read(path)
 
 
 def _read(path: Path) -> tuple[sqlite3.Connection, Iterable[int], bool]:
-    connection = connect(path)
+    with _damage():
+        connection = connect(path)
     try:
         try:
-            return connection, sorted(number for (number,) in connection.execute(_BY_INDEX)), True
-        except sqlite3.DatabaseError:
+            with _damage():
+                return connection, sorted(number for (number,) in connection.execute(_BY_INDEX)), True
+        except _Unreadable:
             last = _last(connection)
             return connection, range(max(1, last - MOST_TRIED + 1), last + 1), False
     except BaseException:
@@ -82,10 +95,27 @@ def _read(path: Path) -> tuple[sqlite3.Connection, Iterable[int], bool]:
 
 def _last(connection: sqlite3.Connection) -> int:
     try:
-        last: int | None = connection.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()[0]
-    except sqlite3.DatabaseError:
-        last = connection.execute("SELECT max(number) FROM events").fetchone()[0]
+        with _damage():
+            last: int | None = connection.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()[0]
+    except _Unreadable:
+        with _damage():
+            last = connection.execute("SELECT max(number) FROM events").fetchone()[0]
     return last or 0
+
+
+class _Unreadable(Exception):
+    """A part of the database is damaged."""
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Raise _Unreadable for damage alone: a full disk or a lock must not count as lost events."""
+    try:
+        yield
+    except sqlite3.Error as e:
+        if code_of(e) in DAMAGE | {sqlite3.SQLITE_ERROR}:
+            raise _Unreadable from e
+        raise
 
 
 def _replace_first_page(path: Path) -> None:

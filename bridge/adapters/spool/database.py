@@ -22,9 +22,9 @@ PAGE_BYTES = 4096
 #: The files of one database, the main one last.
 SUFFIXES = ("-wal", "-shm", "-journal", "")
 
-#: SQLite's error codes for a damaged file, and for a full disk.
+#: SQLite's error codes for a damaged file, and for a full disk (a file that cannot be created or extended).
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-DISK_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+DISK_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 
 _WAL_HEADER, _FRAME_HEADER = 32, 24
 
@@ -60,6 +60,33 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def open_database(path: Path) -> tuple[sqlite3.Connection, int | None]:
+    """Open the database and create what is missing.
+
+    Returns with it the number of frames at the end of its log that could not be read; None if the disk is too full to
+    find out. Events can be read from it then.
+
+    Raises:
+        OSError, sqlite3.Error: as `connect`.
+
+    """
+    written = written_frames(path)
+    connection = connect(path)
+    try:
+        try:
+            truncated: int | None = max(0, written - checkpoint(connection, "PASSIVE"))
+        except sqlite3.Error as e:
+            if code_of(e) not in DISK_FULL:
+                raise
+            truncated = None
+        create_tables(connection)
+        sync(path.parent)
+    except BaseException:
+        connection.close()
+        raise
+    return connection, truncated
+
+
 def create_tables(connection: sqlite3.Connection) -> None:
     """Create missing tables."""
     with transaction(connection):
@@ -93,19 +120,26 @@ def beside(path: Path, suffix: str) -> Path:
 def rename(path: Path, to: Path) -> None:
     """Rename a database and its logs within their directory, durably.
 
-    Each file has its new name before any loses its old one: a crash in between leaves two complete copies.
+    Each file has its new name before any loses its old one: a crash in between leaves two complete copies, and another
+    call completes it.
 
     Raises:
-        OSError: it can't be done.
+        OSError: it can't be done, or another file has the new name.
 
     """
     suffixes = [suffix for suffix in SUFFIXES if beside(path, suffix).exists()]
     for suffix in suffixes:
-        beside(to, suffix).hardlink_to(beside(path, suffix))
+        if not is_linked(beside(path, suffix), beside(to, suffix)):
+            beside(to, suffix).hardlink_to(beside(path, suffix))
     sync(to.parent)
     for suffix in suffixes:
         beside(path, suffix).unlink()
     sync(to.parent)
+
+
+def is_linked(path: Path, to: Path) -> bool:
+    """Return whether two names lead to the same file."""
+    return to.exists() and path.samefile(to)
 
 
 def sync(directory: Path) -> None:
@@ -163,7 +197,7 @@ def _checkpoint(connection: sqlite3.Connection, how: str) -> tuple[int, int, int
 
 
 def written_frames(path: Path) -> int:
-    """Return how many frames were written to the log of the database `path` since the log last began anew.
+    """Return how many frames were written to the log of the database `path` since the last checkpoint that emptied it.
 
     SQLite silently stops at the first damaged frame; this number includes the frames behind it
     (https://sqlite.org/fileformat2.html#walformat). Call it before the database is opened.

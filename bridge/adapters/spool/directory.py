@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bridge.adapters.spool.database import rename, sync
+from bridge.domain.masks import Shown
 from bridge.ports import SpoolUnavailable
 
 if TYPE_CHECKING:
@@ -15,8 +17,28 @@ if TYPE_CHECKING:
 
 #: The lock file of the process that uses the spool; the lock ends with the process in any case.
 LOCK = "lock"
-#: The prefix of quarantined databases' names.
-DAMAGED = "damaged-"
+#: A file whose space is freed when the disk is full: deleting events takes space too.
+RESERVE = "reserve"
+RESERVE_BYTES = 2 * 1024 * 1024
+#: The beginning and the end of quarantined databases' names.
+DAMAGED, SUFFIX = "damaged-", ".sqlite3"
+
+
+def is_quarantined(path: Path) -> bool:
+    """Return whether a path leads to a file that has the name of a quarantined database."""
+    file = path.resolve()
+    return file.is_file() and file.name.startswith(DAMAGED) and file.name.endswith(SUFFIX)
+
+
+def quarantined_in(directory: Path) -> list[Path]:
+    """Return the quarantined databases of a spool, the oldest first; none if the directory can't be read."""
+    return sorted(path for path in directory.glob(f"{DAMAGED}*{SUFFIX}") if is_quarantined(path))
+
+
+def recovery_hint(path: Path) -> Shown:
+    """Return the command for an operator who reads of a quarantined database in the log."""
+    # The time in its name is not a phone number.
+    return Shown(f"its events are not published until you run: bridge spool recover {path}")
 
 
 class Directory:
@@ -47,6 +69,22 @@ class Directory:
         """Unlock the directory."""
         os.close(self._lock)
 
+    def reserve(self) -> None:
+        """Write the reserve file, if there is space for it."""
+        path = self.path / RESERVE
+        if path.exists():
+            return
+        try:
+            path.touch(mode=0o600)
+            path.write_bytes(bytes(RESERVE_BYTES))
+        except OSError:
+            self.free_reserve()
+
+    def free_reserve(self) -> None:
+        """Delete the reserve file, so that its space can be used."""
+        with suppress(OSError):
+            (self.path / RESERVE).unlink()
+
     def quarantine(self, database: Path) -> Path:
         """Rename a database to a name with the time; return its new path.
 
@@ -59,10 +97,10 @@ class Directory:
         return aside
 
     def _free_path(self, name: str) -> Path:
-        path, number = self.path / f"{name}.sqlite3", 1
+        path, number = self.path / f"{name}{SUFFIX}", 1
         while path.exists():
             number += 1
-            path = self.path / f"{name}-{number}.sqlite3"
+            path = self.path / f"{name}-{number}{SUFFIX}"
         return path
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from bridge.adapters.spool import database
-from bridge.adapters.spool.directory import Directory
+from bridge.adapters.spool.directory import Directory, quarantined_in, recovery_hint
 from bridge.adapters.spool.rows import INSERT, SELECT, SIZE, size, spooled, values
 from bridge.adapters.spool.takeover import take_over
 from bridge.domain.masks import Shown
@@ -65,7 +65,12 @@ class SqliteSpool:
         self._contents = SpoolContents(0, 0, None)
         #: Whether the database was opened before: its log is checked only the first time.
         self._opened = False
-        self._attempt(self._probe)
+        # A full disk must not keep the events in it from the broker.
+        self._attempt(self._probe, frees_reserve=True)
+        directory.reserve()
+        self._count_quarantined()
+        for path in quarantined_in(directory.path):
+            self._log.error("spool.not_recovered", file=Shown(path), hint=recovery_hint(path))
 
     @property
     def contents(self) -> SpoolContents:
@@ -92,7 +97,7 @@ class SqliteSpool:
 
         self._follow()
         had = self._contents.events
-        self._contents = self._attempt(work)
+        self._contents = self._attempt(work, frees_reserve=not keep)
         # A commit to files that were just removed is not durable.
         self._follow()
         if had and not self._contents.events:
@@ -111,6 +116,7 @@ class SqliteSpool:
         """Check whether it can be written to; see `bridge.ports.Spool`."""
         self._follow()
         self._attempt(self._probe)
+        self._count_quarantined()
 
     def close(self) -> None:
         """Close the database and unlock the directory."""
@@ -120,28 +126,31 @@ class SqliteSpool:
             self._disconnect()
         self._directory.release()
 
-    def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work`; after an error that can be handled, once more."""
+    def _attempt(self, work: Callable[[sqlite3.Connection], T], *, frees_reserve: bool = False) -> T:
+        """Run `work`; after an error that can be handled, once more. The reserve is for work that frees space."""
         try:
             try:
                 return work(self._connected())
             except sqlite3.Error as e:
-                self._handle(e)
+                self._handle(e, frees_reserve=frees_reserve)
                 return work(self._connected())
         except (sqlite3.Error, OSError) as e:
             if self._is_in_place():
                 self._disconnect()
             raise SpoolUnavailable(f"{self._directory.path}: {e}") from e
 
-    def _handle(self, error: sqlite3.Error) -> None:
+    def _handle(self, error: sqlite3.Error, *, frees_reserve: bool) -> None:
         """Handle an error, or raise it again."""
         code = database.code_of(error)
         if code in database.DAMAGE and self._is_in_place():
             self._start_over(error)
-        elif code in database.DISK_FULL and self._connection is not None:
+        elif code in database.DISK_FULL and (frees_reserve or self._connection is not None):
+            if frees_reserve:
+                self._directory.free_reserve()
             # A checkpoint empties the log, which may free enough space.
             with suppress(sqlite3.Error):
-                database.checkpoint(self._connection)
+                if self._connection is not None:
+                    database.checkpoint(self._connection)
         else:
             raise error
 
@@ -150,12 +159,12 @@ class SqliteSpool:
         self._disconnect()
         moved_to = self._directory.quarantine(self._path)
         self._count_damaged(1)
+        self._count_quarantined()
         self._log.error(
             "spool.quarantined",
             reason=str(error),
-            # The time in its name is not a phone number.
             moved_to=Shown(moved_to),
-            hint=Shown(f"its events are not published until you run: bridge spool recover {moved_to}"),
+            hint=recovery_hint(moved_to),
         )
 
     def _quarantine(self, connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
@@ -184,15 +193,16 @@ class SqliteSpool:
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             self._directory.hold()
-            written = database.written_frames(self._path)
-            self._connection, self._files = database.connect(self._path), ()
-            good = database.checkpoint(self._connection, "PASSIVE")
-            database.create_tables(self._connection)
-            database.sync(self._directory.path)
-            if not self._opened and good < written:
-                self._report_truncated(written - good)
-            self._opened = True
-            self._contents = self._measured(self._connection)
+            connection, truncated = database.open_database(self._path)
+            try:
+                self._contents = self._measured(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection, self._files = connection, ()
+            if truncated and not self._opened:
+                self._report_truncated(truncated)
+            self._opened = self._opened or truncated is not None
         self._files = self._files or database.files_at(self._path)
         return self._connection
 
@@ -245,6 +255,7 @@ class SqliteSpool:
             self._connection, self._files, self._contents = old, files, had
             raise
         old.close()
+        self._directory.reserve()
         self._contents = replace(self._contents, moved=self._contents.moved + 1)
         self._count_damaged(had.events - taken)
         self._log.error(
@@ -268,12 +279,17 @@ class SqliteSpool:
     def _count_damaged(self, number: int) -> None:
         self._contents = replace(self._contents, damaged=self._contents.damaged + number)
 
+    def _count_quarantined(self) -> None:
+        found = quarantined_in(self._directory.path)
+        self._contents = replace(self._contents, quarantined=len(found))
+
     def _tidy(self) -> None:
         """Free unused disk space if the spool is empty."""
         with suppress(sqlite3.Error):
             if self._connection is not None:
                 self._connection.execute("PRAGMA incremental_vacuum").fetchall()
                 database.checkpoint(self._connection)
+        self._directory.reserve()
 
     @staticmethod
     def _probe(connection: sqlite3.Connection) -> None:
