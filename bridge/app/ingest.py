@@ -78,7 +78,7 @@ class IngestProcess:
             report,
             clock,
             Observers(
-                evidence=evidence.publish_once,
+                evidence=evidence.add,
                 watch=self._watch,
                 traces=webhook_tracing(settings, context.tracer),
             ),

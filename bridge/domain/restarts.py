@@ -10,7 +10,7 @@ EX_CONFIG = 78
 #: Seconds until the restart after the first exit, and the maximum.
 FIRST_BACKOFF = 0.5
 MAX_BACKOFF = 30.0
-#: Seconds after which a process counts as healthy, so that the back-off begins anew.
+#: Seconds after which a process counts as healthy, so that the back-off starts from its first value.
 WELL = 60.0
 
 

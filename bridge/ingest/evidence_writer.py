@@ -46,7 +46,7 @@ class EvidenceWriter(StoreWorker["Ledger"]):
         self._metrics = metrics
         self._waiting: queue.Queue[Evidence] = queue.Queue(waiting)
 
-    def publish_once(self, evidence: Evidence) -> None:
+    def add(self, evidence: Evidence) -> None:
         """Take what was seen, or drop it. From any thread; never waits."""
         try:
             self._waiting.put_nowait(evidence)

@@ -45,7 +45,7 @@ class Reporting(BackgroundWorker):
         self._stall = stall
         self._environ = environ
         self._status: str | None = None
-        self._stood = False
+        self._was_stalled = False
 
     def start(self) -> None:
         """Begin to report if a service manager listens. It ends with the process."""
@@ -57,9 +57,9 @@ class Reporting(BackgroundWorker):
         stall = self._stall()
         if self._watchdog is not None and stall is None:
             notify_systemd.alive(self._environ)
-        if stall is not None and not self._stood:
+        if stall is not None and not self._was_stalled:
             _log.error("process.stalled", reason=stall)
-        self._stood = stall is not None
+        self._was_stalled = stall is not None
         status = stall or status_of(self._ready())
         if status is not None and status != self._status:
             self._status = status

@@ -103,7 +103,7 @@ def record_answer(
 
 
 def record_lookup(
-    received: Received, index: int, rules: SendRules, *, owner: str, look_up: Lookup, found: HistoryRead
+    received: Received, index: int, rules: SendRules, *, owner: str, lookup: Lookup, found: HistoryRead
 ) -> Resolve:
     """Return the record of a history lookup."""
     return Resolve(
@@ -112,7 +112,7 @@ def record_lookup(
         index=index,
         owner=owner,
         reading=found.reading,
-        since=look_up.since,
+        since=lookup.since,
         now=found.now,
         style=rules.style,
         rules=rules.ledger,

@@ -15,7 +15,6 @@ from sys import maxsize
 from typing import TYPE_CHECKING, assert_never
 
 from bridge.domain.commands import SendSms
-from bridge.domain.contracts import letters
 from bridge.domain.dead_letters import is_moved_letter
 from bridge.domain.deliveries import read
 from bridge.domain.ledger import Call, Conflict, HasOutcome, Lookup, NotBefore, Superseded
@@ -85,9 +84,7 @@ class CommandDelivery:
     def steps(self) -> Steps[None]:
         """Carry the delivery to its acknowledgement."""
         delivery = self.received.delivery
-        if letters.OUTCOME in delivery.headers and is_moved_letter(
-            delivery, rules=self._rules.commands, now=self._now
-        ):
+        if is_moved_letter(delivery, rules=self._rules.commands, now=self._now):
             yield ReturnDeadLetter()
         elif submissions := (yield from self._count_submissions()):
             joined: Joined = yield Fork([self._submission(index) for index in range(submissions)])
@@ -105,8 +102,8 @@ class CommandDelivery:
                 case Call() as call:
                     recorded: Recorded = yield from self._send(index, claimed.owner, call)
                     again = yield from self._publish_recorded(index, recorded)
-                case Lookup() as look_up:
-                    recorded = yield from self._look_up(index, claimed.owner, look_up)
+                case Lookup() as lookup:
+                    recorded = yield from self._look_up(index, claimed.owner, lookup)
                     again = yield from self._publish_recorded(index, recorded)
                 case NotBefore() as later:
                     again = yield from self._wait(index, later, claimed.now)
@@ -177,13 +174,13 @@ class CommandDelivery:
         recorded: Recorded = yield RecordResult(index, change)
         return recorded
 
-    def _look_up(self, index: int, owner: str, look_up: Lookup) -> Steps[Recorded]:
+    def _look_up(self, index: int, owner: str, lookup: Lookup) -> Steps[Recorded]:
         """Look up a submission that may have been sent, and record the result."""
-        self.version = look_up.version
+        self.version = lookup.version
         sought = changes.sought_submission(self.received, index)
-        found: HistoryRead = yield ReadHistory(sought, look_up.window)
+        found: HistoryRead = yield ReadHistory(sought, lookup.window)
         change = changes.record_lookup(
-            self.received, index, self._rules, owner=owner, look_up=look_up, found=found
+            self.received, index, self._rules, owner=owner, lookup=lookup, found=found
         )
         recorded: Recorded = yield RecordResult(index, change)
         return recorded

@@ -236,7 +236,7 @@ def test_waiting_evidence_is_written_before_the_stop(
     writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics
 ) -> None:
     for number in range(3):
-        writer.publish_once(sight(f"m{number}"))
+        writer.add(sight(f"m{number}"))
     writer.stop()
 
     assert ledgers.kept == ["m0", "m1", "m2", "closed"]
@@ -248,7 +248,7 @@ def test_evidence_beyond_the_queue_is_dropped_and_counted_without_a_wait(
 ) -> None:
     ledgers.held.clear()
     for number in range(20):
-        writer.publish_once(sight(f"m{number}"))
+        writer.add(sight(f"m{number}"))
 
     # The ledger processes up to three, three more wait.
     assert 14 <= counted(metrics, "dropped")() <= 17
@@ -261,10 +261,10 @@ def test_evidence_that_the_ledger_refuses_is_dropped_and_the_next_is_recorded(
     writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics, problem: str
 ) -> None:
     setattr(ledgers, problem, True)
-    writer.publish_once(sight("lost"))
+    writer.add(sight("lost"))
     wait_until(lambda: counted(metrics, "dropped")() == 1)
     setattr(ledgers, problem, False)
-    writer.publish_once(sight("kept"))
+    writer.add(sight("kept"))
     wait_until(lambda: counted(metrics, "kept")() == 1)
 
     assert ledgers.kept == ["kept"]
@@ -275,11 +275,11 @@ def test_unexpected_exception_costs_evidence_and_nothing_else(
 ) -> None:
     ledgers.broken = True
     with capture_logs() as lines:
-        writer.publish_once(sight("lost"))
+        writer.add(sight("lost"))
         wait_until(lambda: len(lines) == 2, what="the lines about it")
     dropped = counted(metrics, "dropped")()
     ledgers.broken = False
-    writer.publish_once(sight("kept"))
+    writer.add(sight("kept"))
     wait_until(lambda: counted(metrics, "kept")() == 1)
 
     assert [line["event"] for line in lines] == ["evidence.dropped", "thread.crashed"]

@@ -107,15 +107,15 @@ class AmqpOneShotPublisher(ConnectionOwner):
         """Answer all that wait; what was written may be stored or not."""
         lost = [*self._one_shots.lose(), *self._one_shots.waiting]
         self._one_shots.waiting.clear()
-        for publish_once in lost:
-            publish_once.answer(OneShotResult.NOT_TAKEN)
+        for pending in lost:
+            pending.answer(OneShotResult.NOT_TAKEN)
 
-    def _on_returned(self, publish_once: PendingPublish) -> None:
-        publish_once.answer(OneShotResult.UNROUTABLE)
-        exchange, routing_key = publish_once.address
+    def _on_returned(self, pending: PendingPublish) -> None:
+        pending.answer(OneShotResult.UNROUTABLE)
+        exchange, routing_key = pending.address
         self._log.warning("broker.unrouted", exchange=exchange, routing_key=routing_key)
         self._lacking = True
 
-    def _on_nack(self, publish_once: PendingPublish) -> None:
-        self._log.warning("broker.nacked", routing_key=publish_once.message.routing_key)
-        publish_once.answer(OneShotResult.NOT_TAKEN)
+    def _on_nack(self, pending: PendingPublish) -> None:
+        self._log.warning("broker.nacked", routing_key=pending.message.routing_key)
+        pending.answer(OneShotResult.NOT_TAKEN)

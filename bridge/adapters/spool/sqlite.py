@@ -68,8 +68,7 @@ class SqliteSpool:
         # A full disk must not keep the events in it from the broker.
         self._attempt(self._probe, frees_reserve=True)
         directory.reserve()
-        self._count_quarantined()
-        for path in quarantined_in(directory.path):
+        for path in self._count_quarantined():
             self._log.error("spool.not_recovered", file=Shown(path), hint=recovery_hint(path))
 
     @property
@@ -279,9 +278,10 @@ class SqliteSpool:
     def _count_damaged(self, number: int) -> None:
         self._contents = replace(self._contents, damaged=self._contents.damaged + number)
 
-    def _count_quarantined(self) -> None:
+    def _count_quarantined(self) -> list[Path]:
         found = quarantined_in(self._directory.path)
         self._contents = replace(self._contents, quarantined=len(found))
+        return found
 
     def _tidy(self) -> None:
         """Free unused disk space if the spool is empty."""
