@@ -213,6 +213,10 @@ def test_north_american_numbers_are_judged_as_the_library_judges_them(text: str)
     assert parse_address(text, default_region=None).e164 == text
 
 
+#: The forms that a reason lists; a text can be a part of them.
+FORMS = "+E.164, a national number, tel:+E.164, sip:number@domain"
+
+
 @given(
     st.text() | st.text(alphabet="+0123456789-.()telsip:@; %٣\n"),
     st.none() | st.sampled_from(["CA", "DE", "??"]),
@@ -223,7 +227,8 @@ def test_any_text_is_an_address_or_has_a_reason_that_does_not_repeat_it(
     try:
         address = parse_address(text, default_region=region)
     except InvalidAddress as error:
-        assert len(text) < 4 or text not in str(error)  # noqa: PT017 - either way there is something to see
+        reason = str(error).removesuffix(FORMS)
+        assert len(text) < 4 or text not in reason
     else:
         assert address.e164 in {None, address.wire}
         assert address.wire.isascii()
